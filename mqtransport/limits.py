@@ -1,0 +1,97 @@
+"""SQS's rules about a message, as pure checks; the embedded brokers enforce them too.
+
+Sources: "SetQueueAttributes", "SendMessage" and "Amazon SQS message quotas" in the AWS
+documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from mqtransport.message import Attribute, Outgoing
+
+MAX_MESSAGE_BYTES = 1_048_576
+"""Body and attributes of one message, and of one batch together (AWS, since August 2025)."""
+
+MAX_ATTRIBUTES = 10
+MAX_DELAY_S = 900.0
+MAX_LEASE_S = 43_200.0
+MAX_WAIT_S = 20.0
+MAX_BATCH = 10
+MAX_GROUP_CHARS = 128
+
+# Anything outside #x9 #xA #xD #x20-#xD7FF #xE000-#xFFFD #x10000-#x10FFFF (AWS, SendMessage).
+_ILLEGAL = re.compile(r"[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
+_ATTRIBUTE_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,256}(?<!\.)\Z")
+_DATA_TYPE = re.compile(r"(String|Number|Binary)(\.[A-Za-z0-9_.-]+)?\Z")
+# Alphanumerics and punctuation (AWS, SendMessage: MessageGroupId, MessageDeduplicationId).
+_GROUP = re.compile(r"[!-~]{1,128}\Z")
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
+
+
+def illegal_character(text: str) -> str | None:
+    """Return the first character that SQS refuses, as ``U+XXXX``, or None."""
+    found = _ILLEGAL.search(text)
+    return f"U+{ord(found.group()):04X}" if found else None
+
+
+def size_bytes(body: str, attributes: Mapping[str, Attribute]) -> int:
+    """Return what SQS counts towards the limit: the body, and names, types and values."""
+    # surrogatepass: a lone surrogate is refused as a character, it must not break counting.
+    total = len(body) if body.isascii() else len(body.encode("utf-8", "surrogatepass"))
+    for name, (data_type, value) in attributes.items():
+        total += len(name) + len(data_type)
+        total += len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else len(value)
+    return total
+
+
+def why_refused(message: Outgoing, *, max_bytes: int) -> str | None:
+    """Return why SQS would refuse the message on its own, or None if it would not.
+
+    Args:
+        message: the packed message.
+        max_bytes: the queue's size limit in force.
+    """
+    if not message.body:
+        return "the body is empty"
+    if found := illegal_character(message.body):
+        return f"the body contains {found}, which SQS does not carry"
+    if why := _why_attributes_refused(message.attributes):
+        return why
+    size = size_bytes(message.body, message.attributes)
+    if size > max_bytes:
+        return f"it has {size} bytes with its attributes; the limit is {max_bytes}"
+    if not 0 <= message.delay_s <= MAX_DELAY_S:
+        return f"delay_s is {message.delay_s}; it must be 0 to {MAX_DELAY_S:.0f}"
+    for label, value in (("group", message.group), ("dedup_id", message.dedup_id)):
+        if value is not None and not _GROUP.match(value):
+            return f"{label} must be 1 to 128 letters, digits or punctuation"
+    return None
+
+
+def _why_attributes_refused(attributes: Mapping[str, Attribute]) -> str | None:
+    if len(attributes) > MAX_ATTRIBUTES:
+        return f"it has {len(attributes)} attributes; the limit is {MAX_ATTRIBUTES}"
+    for name, (data_type, value) in attributes.items():
+        if not _ATTRIBUTE_NAME.match(name) or name.lower().startswith(("aws.", "amazon.")):
+            return f"{name!r} is no legal attribute name"
+        if not _DATA_TYPE.match(data_type):
+            return f"attribute {name!r} has the illegal data type {data_type!r}"
+        if not value:
+            return f"attribute {name!r} is empty"
+        if isinstance(value, bytes) != data_type.startswith("Binary"):
+            return f"attribute {name!r} has a value that does not fit its type {data_type!r}"
+        if isinstance(value, str) and (found := illegal_character(value)):
+            return f"attribute {name!r} contains {found}, which SQS does not carry"
+    return None
+
+
+def is_queue_name(name: str) -> bool:
+    """Return whether SQS could have a queue of this name (``.fifo`` included)."""
+    return bool(_QUEUE_NAME.match(name.removesuffix(".fifo"))) and len(name) <= 80
+
+
+def is_fifo(queue: str) -> bool:
+    """Return whether the queue is an ordered one; it shows in its name, on every broker."""
+    return queue.endswith(".fifo")
