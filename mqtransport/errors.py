@@ -17,7 +17,12 @@
     │   └── SendError               a send failed; carries ``message_id`` and ``outcome``
     │       └── MessageRefusedError permanent: too large, illegal, invalid; never retried
     ├── ImportMessageError          unsent messages that cannot be taken back in
-    ├── MalformedMessageError       a received message that is not on the wire format
+    ├── UndeliverableError          a received message that no handler can be given
+    │   ├── MalformedMessageError   it is not in the wire format
+    │   ├── UnknownMessageError     no consumer is registered for its name
+    │   ├── InvalidMessageError     its body does not fit the consumer's model
+    │   └── DeliveryLimitError      it was delivered too often; it may kill the process
+    ├── HandlerTimeoutError         a handler ran longer than ``max_processing_s``
     ├── ConsumeMessageError         raised by a handler: dead-letter this message now
     └── RetryMessage                raised by a handler: deliver this message again later
 
@@ -79,9 +84,7 @@ class BrokerError(ChannelError):
     fatal: ClassVar[bool] = False
     label: ClassVar[str] = "error"
 
-    def __init__(
-        self, message: str, *, queue: str | None = None, maybe_done: bool = False
-    ) -> None:
+    def __init__(self, message: str, *, queue: str | None = None, maybe_done: bool = False) -> None:
         super().__init__(message, queue=queue)
         self.maybe_done = maybe_done
 
@@ -162,8 +165,28 @@ class ImportMessageError(MQTransportError):
     """Exported messages could not be imported; none of them was."""
 
 
-class MalformedMessageError(MQTransportError):
-    """A received message does not follow the wire format; it goes to the dead letter queue."""
+class UndeliverableError(MQTransportError):
+    """A received message cannot be given to a handler; its class is the dead letter reason."""
+
+
+class MalformedMessageError(UndeliverableError):
+    """The message does not follow the wire format."""
+
+
+class UnknownMessageError(UndeliverableError):
+    """No consumer is registered for the message's name."""
+
+
+class InvalidMessageError(UndeliverableError):
+    """The body is JSON but does not fit the consumer's model."""
+
+
+class DeliveryLimitError(UndeliverableError):
+    """The message was delivered more often than ``max_deliveries``, so it is not run again."""
+
+
+class HandlerTimeoutError(MQTransportError):
+    """A handler ran longer than ``max_processing_s`` and was cancelled; counts as a failure."""
 
 
 class ConsumeMessageError(MQTransportError):
@@ -174,7 +197,7 @@ class ConsumeMessageError(MQTransportError):
     """
 
 
-class RetryMessage(MQTransportError):  # noqa: N818 - a handler raises it as a request, not an error
+class RetryMessage(MQTransportError):
     """Raise it in a handler to have the message delivered again after a delay of your own.
 
     Args:

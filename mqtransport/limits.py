@@ -42,7 +42,9 @@ def size_bytes(body: str, attributes: Mapping[str, Attribute]) -> int:
     total = len(body) if body.isascii() else len(body.encode("utf-8", "surrogatepass"))
     for name, (data_type, value) in attributes.items():
         total += len(name) + len(data_type)
-        total += len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else len(value)
+        total += (
+            len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else len(value)
+        )
     return total
 
 
@@ -62,7 +64,7 @@ def why_refused(message: Outgoing, *, max_bytes: int) -> str | None:
     size = size_bytes(message.body, message.attributes)
     if size > max_bytes:
         return f"it has {size} bytes with its attributes; the limit is {max_bytes}"
-    if not 0 <= message.delay_s <= MAX_DELAY_S:
+    if message.delay_s is not None and not 0 <= message.delay_s <= MAX_DELAY_S:
         return f"delay_s is {message.delay_s}; it must be 0 to {MAX_DELAY_S:.0f}"
     for label, value in (("group", message.group), ("dedup_id", message.dedup_id)):
         if value is not None and not _GROUP.match(value):

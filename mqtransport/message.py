@@ -21,6 +21,20 @@ class Attribute(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class SendExtras:
+    """What a caller may say about one message beside its body; see ``Producer.send``."""
+
+    delay_s: float | None = None
+    group: str | None = None
+    dedup_id: str | None = None
+    headers: Mapping[str, str] | None = None
+    message_id: str | None = None
+
+
+NO_EXTRAS = SendExtras()
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A packed message on its way to a broker.
 
@@ -28,7 +42,7 @@ class Outgoing:
         id: the library's message id; stable over every retry.
         body: the text on the wire.
         attributes: the attributes on the wire, by name.
-        delay_s: seconds for which the broker hides the message; 0 for none.
+        delay_s: seconds for which the broker hides the message; None is the queue's own delay.
         group: ordering group on ``*.fifo`` queues, fairness hint elsewhere.
         dedup_id: deduplication id on ``*.fifo`` queues.
     """
@@ -36,7 +50,7 @@ class Outgoing:
     id: str
     body: str
     attributes: Mapping[str, Attribute]
-    delay_s: float = 0.0
+    delay_s: float | None = None
     group: str | None = None
     dedup_id: str | None = None
 

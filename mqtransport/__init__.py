@@ -1,0 +1,45 @@
+"""One small interface to message queues: Amazon SQS, and an embedded broker like it."""
+
+from mqtransport.app import MQApp, StopReport
+from mqtransport.channel import ConsumingChannel, ProducingChannel
+from mqtransport.errors import (
+    ChannelError,
+    ConfigurationError,
+    ConsumeMessageError,
+    ImportMessageError,
+    MessageRefusedError,
+    MQTransportError,
+    RetryMessage,
+    SendError,
+    UsageError,
+)
+from mqtransport.message import DeadLetter, Delivery, Sent
+from mqtransport.participants import Consumer, Producer
+from mqtransport.policy import Backoff, Retry
+from mqtransport.settings import MQSettings
+from mqtransport.sqs import SQSApp
+
+__all__ = [
+    "Backoff",
+    "ChannelError",
+    "ConfigurationError",
+    "ConsumeMessageError",
+    "Consumer",
+    "ConsumingChannel",
+    "DeadLetter",
+    "Delivery",
+    "ImportMessageError",
+    "MQApp",
+    "MQSettings",
+    "MQTransportError",
+    "MessageRefusedError",
+    "Producer",
+    "ProducingChannel",
+    "Retry",
+    "RetryMessage",
+    "SQSApp",
+    "SendError",
+    "Sent",
+    "StopReport",
+    "UsageError",
+]

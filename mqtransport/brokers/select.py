@@ -1,0 +1,122 @@
+"""From settings to a broker: reads URLs, imports only what is needed."""
+
+from __future__ import annotations
+
+import logging
+from random import Random
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from mqtransport.broker import Broker
+from mqtransport.clock import Clock
+from mqtransport.errors import ConfigurationError
+from mqtransport.settings import MQSettings
+
+logger = logging.getLogger("mqtransport.settings")
+
+SUPPORTED = ("memory", "sqs")
+
+
+def make_broker(settings: MQSettings, *, clock: Clock, random: Random) -> Broker:
+    """Return the broker that the settings name; does no I/O.
+
+    Raises:
+        ConfigurationError: the URL or the combination of settings cannot be right, or an
+            extra is not installed.
+    """
+    if settings.url is None:
+        return _without_url(settings, clock, random)
+    parts = _split(settings.url)
+    if parts.scheme in ("http", "https"):
+        if settings.broker != "sqs":
+            raise ConfigurationError(
+                f"MQ_URL is the plain {parts.scheme} endpoint of a broker; say which kind with "
+                f"MQ_BROKER=sqs"
+            )
+        return _sqs(settings, clock, region=None, endpoint_url=settings.url)
+    if settings.broker is not None and settings.broker != parts.scheme:
+        raise ConfigurationError(
+            f"MQ_BROKER is {settings.broker!r}, but MQ_URL names the broker {parts.scheme!r}; "
+            f"drop one of them"
+        )
+    if parts.scheme == "memory":
+        return _memory(clock, random)
+    if parts.scheme == "sqs":
+        return _sqs(
+            settings, clock, region=parts.netloc or None, endpoint_url=_endpoint_of(parts)
+        )
+    raise ConfigurationError(
+        f"MQ_URL names the unknown broker {parts.scheme!r}; supported are memory:// and "
+        f"sqs://region, or an http(s) endpoint with MQ_BROKER=sqs"
+    )
+
+
+def _without_url(settings: MQSettings, clock: Clock, random: Random) -> Broker:
+    if settings.broker == "sqs":
+        return _sqs(settings, clock, region=None, endpoint_url=None)
+    if settings.broker not in (None, "memory"):
+        raise ConfigurationError(
+            f"MQ_BROKER is {settings.broker!r}; supported are {' and '.join(SUPPORTED)}"
+        )
+    if settings.broker is None:
+        if settings.username is not None or settings.region is not None:
+            raise ConfigurationError(
+                "there are AWS settings (MQ_REGION, MQ_USERNAME) but no broker; set "
+                "MQ_BROKER=sqs, or remove them to use the embedded memory broker"
+            )
+        logger.info(
+            "no MQ_URL and no MQ_BROKER: using the embedded memory broker; its messages end "
+            "with this process"
+        )
+    return _memory(clock, random)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - a bad port only shows when it is read
+    except ValueError as error:
+        raise ConfigurationError("MQ_URL is no URL; an example is sqs://eu-west-1") from error
+    if "@" in parts.netloc:
+        raise ConfigurationError(
+            "MQ_URL holds a user name or password; put them into MQ_USERNAME and MQ_PASSWORD"
+        )
+    if not parts.scheme or "://" not in url:
+        raise ConfigurationError(
+            "MQ_URL has no scheme; write memory://, sqs://region or an http(s) endpoint"
+        )
+    return parts
+
+
+def _endpoint_of(parts: SplitResult) -> str | None:
+    query = parse_qs(parts.query, keep_blank_values=True)
+    endpoints = query.pop("endpoint_url", [])
+    if query or len(endpoints) > 1 or parts.path not in ("", "/"):
+        raise ConfigurationError(
+            "MQ_URL: sqs:// takes a region and one option, endpoint_url, as in "
+            "sqs://eu-west-1?endpoint_url=http://localhost:9324"
+        )
+    return endpoints[0] if endpoints else None
+
+
+def _memory(clock: Clock, random: Random) -> Broker:
+    from mqtransport.brokers.memory import MemoryBroker
+
+    return MemoryBroker(clock=clock, random=random)
+
+
+def _sqs(
+    settings: MQSettings, clock: Clock, *, region: str | None, endpoint_url: str | None
+) -> Broker:
+    from mqtransport.brokers.sqs import SQSBroker
+
+    if region is not None and settings.region is not None and region != settings.region:
+        raise ConfigurationError(
+            f"MQ_URL says region {region!r}, MQ_REGION says {settings.region!r}; drop one of them"
+        )
+    return SQSBroker(
+        region=region or settings.region,
+        endpoint_url=endpoint_url,
+        access_key=settings.username,
+        secret_key=settings.password,
+        clock=clock,
+    )

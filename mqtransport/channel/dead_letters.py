@@ -1,0 +1,97 @@
+"""Dead-lettering: a confirmed copy with a reason; the ack of the original comes after it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from mqtransport import wire
+from mqtransport.channel.base import QueueRef, Tools
+from mqtransport.channel.hand import Held
+from mqtransport.errors import NotStartedError, SendError
+from mqtransport.message import DeadLetter
+from mqtransport.policy import describe_error
+
+if TYPE_CHECKING:
+    from mqtransport.channel.producing import ProducingChannel
+
+
+class DeadLetters:
+    """Where the messages of one channel go that cannot be handled.
+
+    Attributes:
+        target: the channel of the dead letter queue; None without one.
+        failures: copies in a row that it did not take; health warns while there are any.
+    """
+
+    def __init__(self, queue: QueueRef, tools: Tools, logger: logging.Logger) -> None:
+        self._queue = queue
+        self._tools = tools
+        self._logger = logger
+        self.target: ProducingChannel | None = None
+        self.failures = 0
+
+    async def copy(self, held: Held, error: BaseException, consumer: str | None) -> bool:
+        """Copy a delivery to the dead letter queue.
+
+        Args:
+            held: the delivery.
+            error: why it is given up.
+            consumer: name of the consumer; None if none was found.
+
+        Returns:
+            Whether the copy is confirmed, so that the original may be acked. If not, the
+            reason is logged.
+        """
+        if self.target is None:
+            self._logger.error(
+                "message %s cannot be handled, and queue %r has no dead letter queue: it is "
+                "released with backoff; set one with use_dead_letter_queue()",
+                held.message_id,
+                self._queue.name,
+            )
+            return False
+        reason = self._reason(held, error, consumer)
+        try:
+            await self._send(self.target, held, reason)
+        except (SendError, NotStartedError) as failure:
+            self.failures += 1
+            self._logger.error(
+                "message %s could not be dead-lettered and is released with backoff: %s",
+                held.message_id,
+                failure,
+            )
+            return False
+        self.failures = 0
+        return True
+
+    async def _send(self, target: ProducingChannel, held: Held, reason: DeadLetter) -> None:
+        raw = held.raw
+        attributes, complete = wire.dead_letter_attributes(
+            raw,
+            reason,
+            max_bytes=target.queue.max_message_bytes,
+            max_attributes=self._tools.broker.capabilities.max_attributes,
+        )
+        if not complete:
+            self._logger.warning(
+                "the dead letter copy of message %s has no room for its reason: %s, %d attempts, "
+                "from queue %r",
+                held.message_id,
+                reason.error,
+                reason.attempts,
+                reason.queue,
+            )
+        name = held.delivery.name if held.delivery is not None else "unreadable"
+        await target.send_copy(name, held.message_id, raw.body, attributes)
+
+    def _reason(self, held: Held, error: BaseException, consumer: str | None) -> DeadLetter:
+        return DeadLetter(
+            error=type(error).__name__,
+            text=describe_error(error),
+            attempts=held.raw.attempt,
+            queue=self._queue.name,
+            first_at=held.raw.first_received_at,
+            last_at=self._tools.clock.time(),
+            consumer=consumer,
+        )

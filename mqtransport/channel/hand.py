@@ -1,0 +1,187 @@
+"""The deliveries in hand: one record each, one outcome each, and the counts that prove it.
+
+Pure bookkeeping. The law, at every instant: ``received == sum of outcomes + in hand``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mqtransport.message import Delivery, RawDelivery
+
+
+class Outcome(Enum):
+    """How a delivery ended."""
+
+    ACKED = "acked"
+    RELEASED = "released"
+    DEAD_LETTERED = "dead_lettered"
+    LEASE_LOST = "lease_lost"
+
+
+class Interruption(Enum):
+    """Why a handler was cancelled by its channel."""
+
+    LEASE_LOST = "its lease was lost"
+    TIME_LIMIT = "it ran too long"
+    STOP = "the channel stops"
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """One delivery in hand, from receive to confirmed settle.
+
+    All times are monotonic seconds.
+
+    Attributes:
+        raw: as it was received.
+        received: when.
+        deadline: when the lease ends, as far as we may rely on it.
+        renew_at: when to renew it, or to try again.
+        renewing: whether a renewal is under way.
+        settling: the outcome being settled; None while it waits or runs.
+        settle_until: after which an unconfirmed settle is given up.
+        settle_in_flight: whether a settle request is under way.
+        settle_failures: failed settle requests.
+        outcome: how it ended; None while in hand.
+        task: the task that handles it.
+        started: whether its handling has gone so far that a stop waits for it.
+        threaded: whether its handler runs in a thread, which nobody can cancel.
+        interruption: why its handler was cancelled; None if it was not.
+        delivery: what a handler sees of it.
+    """
+
+    raw: RawDelivery
+    received: float
+    deadline: float
+    renew_at: float
+    renewing: bool = False
+    settling: Outcome | None = None
+    settle_until: float = 0.0
+    settle_in_flight: bool = False
+    settle_failures: int = 0
+    outcome: Outcome | None = None
+    task: asyncio.Task[None] | None = None
+    started: bool = False
+    threaded: bool = False
+    interruption: Interruption | None = None
+    delivery: Delivery | None = None
+
+    @property
+    def message_id(self) -> str:
+        """The message id as far as it is known; the broker's until the message was read."""
+        return self.delivery.id if self.delivery is not None else self.raw.broker_id
+
+    def interrupt(self, why: Interruption) -> None:
+        """Cancel its handling, once; the first reason stands."""
+        if self.interruption is None and self.task is not None and not self.task.done():
+            self.interruption = why
+            self.task.cancel()
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the deliveries of a channel.
+
+    Attributes:
+        received: deliveries taken from the broker.
+        acked: handled and deleted.
+        released: given back.
+        dead_lettered: copied to the dead letter queue and deleted.
+        lease_lost: no longer ours before they could be settled.
+        in_hand: not settled yet.
+        abandoned_polls: polls still open when the channel was stopped.
+        stuck: handlers that ignored their cancellation, or run on in a thread.
+    """
+
+    received: int = 0
+    acked: int = 0
+    released: int = 0
+    dead_lettered: int = 0
+    lease_lost: int = 0
+    in_hand: int = 0
+    abandoned_polls: int = 0
+    stuck: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every delivery received has one outcome or is in hand."""
+        settled = self.acked + self.released + self.dead_lettered + self.lease_lost
+        return self.received == settled + self.in_hand
+
+
+@dataclass
+class Hand:
+    """All deliveries of a channel that are ours, and those whose handlers have not ended.
+
+    Attributes:
+        capacity: most deliveries held: concurrency and prefetch.
+        changed: set whenever a slot comes free.
+        counts: what became of the deliveries.
+        unfinished: deliveries whose handling has not come to a settle yet.
+    """
+
+    capacity: int
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    counts: Counts = field(default_factory=Counts)
+    unfinished: int = 0
+    _held: dict[Held, None] = field(default_factory=dict)
+    _stuck: dict[Held, None] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[Held]:
+        return iter(list(self._held))
+
+    @property
+    def free(self) -> int:
+        """Deliveries that may be taken; a handler that outlives its lease keeps its slot."""
+        return self.capacity - len(self._held) - len(self._stuck)
+
+    @property
+    def stuck(self) -> int:
+        """Handlers that still run although their delivery is over."""
+        return len(self._stuck)
+
+    def add(self, held: Held) -> None:
+        """Take a delivery in."""
+        self.counts.received += 1
+        self.counts.in_hand += 1
+        self.unfinished += 1
+        self._held[held] = None
+
+    def begin_settle(self, held: Held, outcome: Outcome, until: float) -> bool:
+        """Note that a delivery is being settled; False if its outcome is decided already."""
+        if held.outcome is not None:
+            return False
+        if held.settling is None:
+            self.unfinished -= 1
+        held.settling = outcome
+        held.settle_until = until
+        return True
+
+    def finish(self, held: Held, outcome: Outcome) -> bool:
+        """Give a delivery its one outcome; False if it has one already."""
+        if held.outcome is not None:
+            return False
+        held.outcome = outcome
+        if held.settling is None:
+            self.unfinished -= 1
+        if held.delivery is not None and outcome is Outcome.LEASE_LOST:
+            held.delivery.lease_lost = True
+        del self._held[held]
+        if held.task is not None and not held.task.done():
+            self._stuck[held] = None
+        self.counts.in_hand -= 1
+        setattr(self.counts, outcome.value, getattr(self.counts, outcome.value) + 1)
+        self.changed.set()
+        return True
+
+    def handler_ended(self, held: Held) -> None:
+        """Note that a delivery's handling has ended, so that its slot is free."""
+        self._stuck.pop(held, None)
+        self.changed.set()

@@ -1,0 +1,256 @@
+"""What happens to one delivery between receive and settle.
+
+Every path ends in exactly one call of the settler, or in a lost lease. The checks come in
+the order of what they need: attributes, delivery count, consumer, body, handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ValidationError
+
+from mqtransport import wire
+from mqtransport.channel.base import QueueRef, Tools
+from mqtransport.channel.calling import Call
+from mqtransport.channel.dead_letters import DeadLetters
+from mqtransport.channel.hand import Hand, Held, Interruption, Outcome
+from mqtransport.channel.options import ReceiveOptions
+from mqtransport.channel.outgoing import summarise
+from mqtransport.channel.settling import Settler
+from mqtransport.errors import (
+    DeliveryLimitError,
+    HandlerTimeoutError,
+    InvalidMessageError,
+    MalformedMessageError,
+    UndeliverableError,
+    UnknownMessageError,
+)
+from mqtransport.message import Delivery
+from mqtransport.policy import Release, after_failure
+
+if TYPE_CHECKING:
+    from mqtransport.app import MQApp
+
+UNPACK_INLINE_BYTES = 64 * 1024
+"""Larger compressed bodies are unpacked in a thread, so that the loop is not held up."""
+
+
+class Handling:
+    """Handles deliveries of one channel.
+
+    Attributes:
+        calls: the consumers' functions by message name.
+        dead_letters: where messages go that cannot be handled.
+    """
+
+    def __init__(
+        self,
+        app: MQApp,
+        queue: QueueRef,
+        tools: Tools,
+        options: ReceiveOptions,
+        hand: Hand,
+        settler: Settler,
+        logger: logging.Logger,
+    ) -> None:
+        self._app = app
+        self._queue = queue
+        self._tools = tools
+        self._options = options
+        self._hand = hand
+        self._settler = settler
+        self._logger = logger
+        self._slots = asyncio.Semaphore(options.concurrency)
+        self.calls: dict[str, Call] = {}
+        self.dead_letters = DeadLetters(queue, tools, logger)
+
+    async def handle(self, held: Held) -> None:
+        """Handle one delivery to its end; runs as a task of its own."""
+        call: Call | None = None
+        try:
+            envelope = wire.read_envelope(held.raw)
+            held.delivery = self._delivery(held, envelope)
+            if envelope.name == wire.ACCESS_CHECK:
+                self._settler.ack(held)
+                return
+            self._check_delivery_count(held)
+            call = self._find_call(envelope)
+            body = await self._read_body(held, envelope, call)
+            async with self._slots:
+                await self._run(held, call, body, held.delivery)
+        except asyncio.CancelledError as cancelled:
+            if _cancelled_from_outside(held):
+                raise
+            await self._ended_badly(held, cancelled, call)
+        except (Exception, SystemExit) as error:  # the supervised edge of user code
+            await self._ended_badly(held, error, call)
+        else:
+            # Also when it was cancelled and finished all the same: the work is done.
+            self._settler.ack(held)
+
+    # -- the steps -----------------------------------------------------------------------
+
+    def _check_delivery_count(self, held: Held) -> None:
+        limit = self._options.delivery_limit
+        if held.raw.attempt > limit:
+            raise DeliveryLimitError(f"delivered {held.raw.attempt} times; the limit is {limit}")
+
+    def _find_call(self, envelope: wire.Envelope) -> Call:
+        call = self.calls.get(envelope.name)
+        if call is None:
+            raise UnknownMessageError(f"no consumer is registered for {envelope.name!r}")
+        return call
+
+    async def _read_body(self, held: Held, envelope: wire.Envelope, call: Call) -> BaseModel:
+        if envelope.compressed and len(held.raw.body) > UNPACK_INLINE_BYTES:
+            text = await asyncio.to_thread(wire.body_text, held.raw, compressed=True)
+        else:
+            text = wire.body_text(held.raw, compressed=envelope.compressed)
+        try:
+            return call.model.model_validate_json(text)
+        except ValidationError as error:
+            # pydantic's text would quote the body; ours does not.
+            kinds = {(one["type"], one["loc"]) for one in error.errors(include_input=False)}
+            if any(kind == "json_invalid" for kind, _ in kinds) or ("model_type", ()) in kinds:
+                raise MalformedMessageError(summarise(error)) from None
+            raise InvalidMessageError(summarise(error)) from None
+
+    def _delivery(self, held: Held, envelope: wire.Envelope) -> Delivery:
+        raw, facts = held.raw, envelope.facts
+        return Delivery(
+            id=facts.id or raw.broker_id,
+            name=envelope.name,
+            headers=facts.headers,
+            attempt=raw.attempt,
+            queue=self._queue.name,
+            sent_at=facts.sent_at if facts.sent_at is not None else raw.sent_at,
+            received_at=self._tools.clock.time(),
+            group=raw.group,
+            dead_letter=facts.dead_letter,
+        )
+
+    async def _run(self, held: Held, call: Call, body: BaseModel, delivery: Delivery) -> None:
+        loop = asyncio.get_running_loop()
+        limit = loop.call_later(
+            self._options.max_processing_s, held.interrupt, Interruption.TIME_LIMIT
+        )
+        held.started = True
+        try:
+            if call.threaded:
+                await self._run_thread(held, call, body, delivery)
+            else:
+                await call.start(body, self._app, delivery)
+        finally:
+            limit.cancel()
+
+    async def _run_thread(
+        self, held: Held, call: Call, body: BaseModel, delivery: Delivery
+    ) -> None:
+        """Run a plain ``def``. A thread cannot be cancelled: its delivery is never released."""
+        thread = asyncio.ensure_future(call.start(body, self._app, delivery))
+        held.threaded = True
+        try:
+            result = await asyncio.shield(thread)
+        except asyncio.CancelledError:
+            if not _cancelled_from_outside(held) and not thread.done():
+                self._lose(held, "its handler runs in a thread, which cannot be cancelled")
+                # Its slot stays taken until the thread ends, so that threads are bounded.
+                await asyncio.wait({thread})
+            if thread.done() and not thread.cancelled():
+                thread.exception()  # retrieved: the outcome is decided already
+            raise
+        held.threaded = False
+        if inspect.isawaitable(result):
+            await result
+
+    # -- the endings ---------------------------------------------------------------------
+
+    async def _ended_badly(self, held: Held, error: BaseException, call: Call | None) -> None:
+        """Decide what follows. If the channel cancelled the handler, its reason counts."""
+        interruption, held.interruption = held.interruption, None
+        if interruption is not None and (task := asyncio.current_task()) is not None:
+            task.uncancel()  # our own cancellation has arrived
+        if held.outcome is not None:
+            return  # the lease is lost: no ack, no copy
+        if interruption is Interruption.STOP:
+            self._settler.release(held, 0.0)
+            return
+        if interruption is Interruption.TIME_LIMIT:
+            limit_s = self._options.max_processing_s
+            timeout = HandlerTimeoutError(f"the handler ran longer than {limit_s:g} s")
+            timeout.__cause__ = error
+            error = timeout
+        await self._failed(held, error, call.label if call is not None else None)
+
+    async def _failed(self, held: Held, error: BaseException, label: str | None) -> None:
+        attempt, retry = held.raw.attempt, self._options.retry
+        action = after_failure(error, attempt=attempt, retry=retry, random=self._tools.random)
+        backoff_s = retry.backoff.delay_s(attempt, self._tools.random)
+        if isinstance(action, Release):
+            self._log_failure(held, error, label, f"again in {action.delay_s:.1f} s")
+            self._settler.release(held, action.delay_s)
+        elif self._is_released_by_policy(error):
+            self._log_failure(held, error, label, f"released for {backoff_s:.1f} s")
+            self._settler.release(held, backoff_s)
+        else:
+            self._log_failure(held, error, label, "to be dead-lettered")
+            await self._dead_letter(held, error, label, backoff_s)
+
+    async def _dead_letter(
+        self, held: Held, error: BaseException, label: str | None, backoff_s: float
+    ) -> None:
+        held.started = True  # a copy under way is worth waiting for
+        try:
+            moved = await self.dead_letters.copy(held, error, label)
+        except asyncio.CancelledError:
+            if _cancelled_from_outside(held):
+                raise
+            moved, backoff_s = False, 0.0  # the channel stops, or the lease is lost
+        if moved:
+            self._settler.ack(held, Outcome.DEAD_LETTERED)
+        else:
+            self._settler.release(held, backoff_s)
+
+    def _is_released_by_policy(self, error: BaseException) -> bool:
+        if isinstance(error, UnknownMessageError):
+            return self._options.on_unknown == "release"
+        if isinstance(error, InvalidMessageError):
+            return self._options.on_invalid == "release"
+        return False
+
+    def _lose(self, held: Held, why: str) -> None:
+        if self._hand.finish(held, Outcome.LEASE_LOST):
+            self._logger.warning(
+                "the lease of message %s (attempt %d) lapses: %s",
+                held.message_id,
+                held.raw.attempt,
+                why,
+            )
+
+    def _log_failure(self, held: Held, error: BaseException, label: str | None, fate: str) -> None:
+        # Undeliverable messages have no traceback worth a page; handler errors do.
+        trace = None if isinstance(error, UndeliverableError) else error
+        self._logger.warning(
+            "message %s failed in %s (attempt %d, %s): %s",
+            held.message_id,
+            label or "the channel",
+            held.raw.attempt,
+            type(error).__name__,
+            fate,
+            exc_info=trace,
+        )
+
+
+def _cancelled_from_outside(held: Held) -> bool:
+    """Whether somebody else than the channel cancelled the current task.
+
+    Without any cancellation a CancelledError comes from inside the handler; that is a failure
+    like any other.
+    """
+    task = asyncio.current_task()
+    ours = 0 if held.interruption is None else 1
+    return task is not None and task.cancelling() > ours

@@ -1,0 +1,162 @@
+"""Leases: the arithmetic, and the one task per channel that keeps them.
+
+A lease is an absolute monotonic deadline, counted from the moment at which the request that
+granted it was sent, so that it never ends later here than at the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from mqtransport.channel.base import QueueRef, Tools, Trouble
+from mqtransport.channel.hand import Hand, Held, Outcome
+from mqtransport.errors import BrokerError, BrokerUnavailableError, StaleReceiptError
+
+MAX_MARGIN_S = 10.0
+"""Renewals are sent at most this long before the deadline; NServiceBus's figure too."""
+
+MAX_RETRY_S = 1.0
+"""A failed renewal is tried again within this time, or within a quarter of what is left."""
+
+
+def margin_s(lease_s: float) -> float:
+    """Return how long before its deadline a lease is renewed."""
+    return min(lease_s / 3, MAX_MARGIN_S)
+
+
+def receive_deadline(*, started: float, ended: float, wait_s: float, lease_s: float) -> float:
+    """Return when the lease of a received message ends at the latest.
+
+    The broker starts the lease when it hands the message out, which is before the reply is
+    here. A reply that took longer than ``wait_s`` was under way for the rest.
+    """
+    lateness = max(0.0, (ended - started) - wait_s)
+    return ended - lateness + lease_s
+
+
+class LeaseKeeper:
+    """Renews every lease in hand until it is settled, lost or given up.
+
+    Args:
+        queue: the queue.
+        tools: broker, clock, randomness.
+        lease_s: how long each renewal asks for.
+        hand: the deliveries.
+        trouble: where failed renewals are noted.
+        on_lost: called with each delivery whose lease is gone.
+    """
+
+    def __init__(
+        self,
+        queue: QueueRef,
+        tools: Tools,
+        lease_s: float,
+        hand: Hand,
+        trouble: Trouble,
+        on_lost: Callable[[Held], None],
+    ) -> None:
+        self._queue = queue
+        self._tools = tools
+        self._lease_s = lease_s
+        self._early_s = margin_s(lease_s) / 4
+        self._hand = hand
+        self._trouble = trouble
+        self._on_lost = on_lost
+        self._wake = asyncio.Event()
+        self._asleep_until = math.inf
+        self.renewals = 0
+
+    def watch(self, held: Held) -> None:
+        """Take a new delivery into account."""
+        if held.renew_at < self._asleep_until:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Keep leases until cancelled."""
+        async with asyncio.TaskGroup() as renewals:
+            while True:
+                self._wake.clear()
+                now = self._tools.clock.monotonic()
+                self._drop_expired(now)
+                due = self._due(now)
+                size = self._tools.broker.capabilities.max_batch
+                for start in range(0, len(due), size):
+                    batch = due[start : start + size]
+                    for held in batch:
+                        held.renewing = True
+                    renewals.create_task(self._renew(batch))
+                await self._sleep(now)
+
+    async def _sleep(self, now: float) -> None:
+        self._asleep_until = min(map(self._next_look, self._hand), default=math.inf)
+        if self._asleep_until == math.inf:
+            await self._wake.wait()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(self._asleep_until - now, 0.0)):
+                await self._wake.wait()
+
+    def _next_look(self, held: Held) -> float:
+        if held.renewing or not self._renewable(held):
+            return held.deadline
+        return min(held.renew_at, held.deadline)
+
+    def _due(self, now: float) -> list[Held]:
+        """Return what to renew now: what is due and, in the same request, what nearly is."""
+        open_ = [held for held in self._hand if not held.renewing and self._renewable(held)]
+        if not any(held.renew_at <= now for held in open_):
+            return []
+        return [held for held in open_ if held.renew_at - self._early_s <= now]
+
+    def _renewable(self, held: Held) -> bool:
+        """A release must not be undone by a renewal, an ack that hangs must not live for ever.
+
+        A handler that was cancelled and runs on is not renewed for either.
+        """
+        if held.settling is None:
+            return held.interruption is None
+        if held.settling is Outcome.RELEASED or held.settle_in_flight:
+            return False
+        return self._tools.clock.monotonic() < held.settle_until
+
+    def _drop_expired(self, now: float) -> None:
+        for held in self._hand:
+            if held.deadline <= now:
+                self._on_lost(held)
+
+    async def _renew(self, batch: Sequence[Held]) -> None:
+        sent = self._tools.clock.monotonic()
+        results: Sequence[BrokerError | None]
+        try:
+            results = await self._tools.broker.extend(
+                self._queue.physical, [held.raw.receipt for held in batch], lease_s=self._lease_s
+            )
+            self.renewals += 1
+            if len(results) != len(batch):
+                raise BrokerUnavailableError("the answer to a renewal does not match it")
+        except BrokerError as error:
+            results = [error] * len(batch)
+        now = self._tools.clock.monotonic()
+        for held, result in zip(batch, results, strict=True):
+            held.renewing = False
+            if held.outcome is None:
+                self._note(held, result, sent, now)
+        self._wake.set()
+
+    def _note(self, held: Held, result: BrokerError | None, sent: float, now: float) -> None:
+        if result is None:
+            self._trouble.good()
+            held.deadline = sent + self._lease_s
+            held.renew_at = held.deadline - margin_s(self._lease_s)
+        elif isinstance(result, StaleReceiptError):
+            # A settle under way explains it; its own answer decides then.
+            if held.settling is None:
+                self._on_lost(held)
+        else:
+            self._trouble.bad(result)
+            left_s = max(held.deadline - now, 0.0)
+            pause_s = self._tools.random.uniform(0.2, 1.0) * min(MAX_RETRY_S, left_s / 4)
+            held.renew_at = now + max(pause_s, 0.01)

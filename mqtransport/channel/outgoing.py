@@ -1,0 +1,182 @@
+"""From what an application sends to what a broker gets, and back for export. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
+
+from mqtransport import wire
+from mqtransport.channel.outbox import Entry
+from mqtransport.clock import Clock
+from mqtransport.errors import ImportMessageError, MessageRefusedError, UsageError
+from mqtransport.limits import size_bytes, why_refused
+from mqtransport.message import Outgoing, RawDelivery, SendExtras
+
+_MESSAGE_ID = re.compile(r"[!-~]{1,128}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Packer:
+    """Packs messages for one queue, and refuses what the queue would refuse.
+
+    Attributes:
+        queue: the queue's name as the code knows it, for messages.
+        max_bytes: its size limit in force.
+        clock: source of the sent time.
+    """
+
+    queue: str
+    max_bytes: int
+    clock: Clock
+
+    def pack(self, name: str, text: str, message_id: str, extras: SendExtras) -> Entry:
+        """Return the message, ready for the outbox.
+
+        Raises:
+            MessageRefusedError: the broker would never take it.
+            UsageError: the name, the headers or the message id are no such thing.
+        """
+        _check_words(name, message_id, extras.headers)
+        facts = wire.Facts(message_id, self.clock.time(), extras.headers or {})
+        body, attributes = wire.pack(name, text, facts, max_bytes=self.max_bytes)
+        message = Outgoing(
+            message_id, body, attributes, extras.delay_s, extras.group, extras.dedup_id
+        )
+        if why := why_refused(message, max_bytes=self.max_bytes):
+            self.refuse(name, message_id, why)
+        return Entry(name, message, size_bytes(body, attributes))
+
+    def text_of_fields(
+        self, label: str, model: type[BaseModel], message_id: str, fields: Mapping[str, Any]
+    ) -> str:
+        """Return the JSON text of the fields, validated against the model.
+
+        Raises:
+            MessageRefusedError: they do not fit the model, or do not fit into JSON.
+        """
+        try:
+            instance = model.model_validate(fields)
+        except ValidationError as error:
+            self.refuse(label, message_id, summarise(error), error)
+        return self.text_of_model(label, instance, message_id)
+
+    def text_of_model(self, label: str, message: BaseModel, message_id: str) -> str:
+        """Return the JSON text of the model.
+
+        Raises:
+            MessageRefusedError: it has no JSON form that its own model can read.
+        """
+        try:
+            text = message.model_dump_json(by_alias=True)
+            # pydantic writes NaN and infinity as null: catch what a consumer could not read.
+            if "null" in text:
+                type(message).model_validate_json(text)
+            if "NaN" in text or "Infinity" in text:
+                json.loads(text, parse_constant=_no_constant)
+        except ValidationError as error:
+            why = f"a consumer could not read it back: {summarise(error)}"
+            self.refuse(label, message_id, why, error)
+        except (PydanticSerializationError, ValueError) as error:
+            self.refuse(label, message_id, "it has no JSON form", error)
+        return text
+
+    def text_of_body(self, name: str, body: object, message_id: str) -> str:
+        """Return the JSON text of a body given as a mapping.
+
+        Raises:
+            MessageRefusedError: it has no JSON form.
+        """
+        if not isinstance(body, Mapping):
+            raise UsageError(f"message {name!r}: the body must be a mapping, not {type(body)}")
+        try:
+            text = to_json(dict(body), inf_nan_mode="constants").decode()
+            json.loads(text, parse_constant=_no_constant)
+        except (PydanticSerializationError, ValueError, RecursionError) as error:
+            self.refuse(name, message_id, "the body has no JSON form", error)
+        return text
+
+    def refuse(
+        self, label: str, message_id: str, why: str, cause: Exception | None = None
+    ) -> NoReturn:
+        """Raise MessageRefusedError with a message that names the queue and the reason."""
+        raise MessageRefusedError(
+            f"message {label!r} cannot be sent to queue {self.queue!r}: {why}",
+            queue=self.queue,
+            message_id=message_id,
+            outcome="not_sent",
+        ) from cause
+
+
+def summarise(error: ValidationError) -> str:
+    """Return what a validation error says, without the values: they may be confidential."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    parts = [f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in found[:3]]
+    if len(found) > 3:
+        parts.append(f"and {len(found) - 3} more")
+    return "; ".join(parts)
+
+
+def export_record(entry: Entry) -> dict[str, Any]:
+    """Return an unsent message as plain data, fit for JSON."""
+    message = entry.message
+    raw = RawDelivery("", "", message.body, message.attributes, 1)
+    envelope = wire.read_envelope(raw)
+    record: dict[str, Any] = {
+        "name": entry.name,
+        "body": json.loads(wire.body_text(raw, compressed=envelope.compressed)),
+        "id": message.id,
+        "headers": dict(envelope.facts.headers),
+        "delay_s": message.delay_s,
+        "group": message.group,
+        "dedup_id": message.dedup_id,
+    }
+    return {key: value for key, value in record.items() if value not in (None, {})} | {
+        "body": record["body"]
+    }
+
+
+def import_record(packer: Packer, record: object, new_id: str) -> Entry:
+    """Return the message that :func:`export_record` (or an older service) exported.
+
+    Raises:
+        ImportMessageError: it is no such record, or can never be sent.
+    """
+    if not isinstance(record, Mapping) or "name" not in record or "body" not in record:
+        raise ImportMessageError(
+            f'queue {packer.queue!r}: an unsent message must be a mapping with "name" and "body"'
+        )
+    try:
+        extras = SendExtras(
+            delay_s=record.get("delay_s"),
+            group=record.get("group"),
+            dedup_id=record.get("dedup_id"),
+            headers=record.get("headers"),
+        )
+        message_id = record.get("id") or new_id
+        text = packer.text_of_body(record["name"], record["body"], message_id)
+        return packer.pack(record["name"], text, message_id, extras)
+    except (MessageRefusedError, UsageError, TypeError) as error:
+        raise ImportMessageError(f"queue {packer.queue!r}: {error}") from error
+
+
+def _check_words(name: object, message_id: object, headers: Mapping[Any, Any] | None) -> None:
+    if not isinstance(name, str) or not wire.is_message_name(name):
+        raise UsageError(
+            f"{name!r} is no message name; it has 1 to 128 letters, digits, dots, dashes or "
+            f"underscores"
+        )
+    if not isinstance(message_id, str) or not _MESSAGE_ID.match(message_id):
+        raise UsageError("message_id must be 1 to 128 printable ASCII characters without blanks")
+    for key, value in (headers or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise UsageError(f"header {key!r}: names and values of headers must be str")
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")

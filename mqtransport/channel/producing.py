@@ -1,0 +1,250 @@
+"""ProducingChannel: carries producers' messages into a queue, batched and confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from mqtransport.channel.base import Channel, QueueRef, Tools
+from mqtransport.channel.options import SendOptions
+from mqtransport.channel.outbox import Entry
+from mqtransport.channel.outgoing import (
+    Packer,
+    export_record,
+    import_record,
+)
+from mqtransport.channel.sender import Sender
+from mqtransport.clock import new_id
+from mqtransport.errors import SendError, UsageError
+from mqtransport.limits import size_bytes
+from mqtransport.message import NO_EXTRAS, Attribute, Outgoing, SendExtras, Sent
+from mqtransport.participants import Producer
+
+if TYPE_CHECKING:
+    from mqtransport.app import MQApp
+
+
+class ProducingChannel(Channel):
+    """Carries messages into one queue. Made by ``app.create_producing_channel(queue)``.
+
+    A send returns when the broker has confirmed the message, or, with ``confirm=False``, when
+    it is in the bounded buffer; then the channel keeps sending until the broker takes it.
+    """
+
+    kind = "producing"
+
+    def __init__(self, app: MQApp, queue: QueueRef, tools: Tools, options: SendOptions) -> None:
+        super().__init__(app, queue, tools)
+        self._options = options
+        self._packer = Packer(queue.name, queue.max_message_bytes, tools.clock)
+        self._producers: dict[str, Producer[Any]] = {}
+        self._sender = Sender(queue, tools, options, self.trouble)
+
+    @property
+    def options(self) -> SendOptions:
+        """How this channel sends."""
+        return self._options
+
+    @property
+    def producers(self) -> list[Producer[Any]]:
+        """The producers added so far."""
+        return list(self._producers.values())
+
+    @property
+    def unsent(self) -> int:
+        """Messages that the broker has not confirmed yet."""
+        return len(self._sender.outbox)
+
+    @property
+    def sent(self) -> int:
+        """Messages that the broker has confirmed."""
+        return self._sender.confirmed
+
+    @property
+    def wedged(self) -> bool:
+        """Always False: a send in trouble is the broker's state, which a restart cannot mend."""
+        return False
+
+    def add_producer(self, producer: Producer[Any]) -> None:
+        """Let the producer send through this channel.
+
+        Raises:
+            UsageError: its declaration is wrong, its name is taken here, or it belongs to
+                another channel.
+        """
+        self._refuse_if_closed()
+        producer.check()
+        if producer.name in self._producers:
+            raise UsageError(
+                f"channel {self.name!r} has a producer named {producer.name!r} already; "
+                f"use that one, or another name"
+            )
+        if producer._channel is not None and not producer._channel.app.closed:
+            raise UsageError(f"producer {producer.name!r} belongs to another channel already")
+        producer._channel = self
+        self._producers[producer.name] = producer
+
+    async def send_message(
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        delay_s: float | None = None,
+        group: str | None = None,
+        dedup_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        message_id: str | None = None,
+    ) -> Sent:
+        """Send a message by name, without a producer object.
+
+        The body is validated if a producer of that name was added here, else it is sent as it
+        is. The other arguments, results and errors are those of ``Producer.send``.
+
+        Args:
+            name: the message name.
+            body: the fields of a JSON object.
+            delay_s: see ``Producer.send``.
+            group: see ``Producer.send``.
+            dedup_id: see ``Producer.send``.
+            headers: see ``Producer.send``.
+            message_id: see ``Producer.send``.
+        """
+        extras = SendExtras(delay_s, group, dedup_id, headers, message_id)
+        message_id = message_id or self._new_id()
+        producer = self._producers.get(name)
+        if producer is not None:
+            text = self._packer.text_of_fields(name, producer.Model, message_id, body)
+        else:
+            text = self._packer.text_of_body(name, body, message_id)
+        return await self._submit(name, text, message_id, extras)
+
+    async def submit_fields(self, producer: Producer[Any], fields: Mapping[str, Any]) -> Sent:
+        """Send a message given by its fields; ``Producer.produce`` is the way to call it."""
+        message_id = self._new_id()
+        text = self._packer.text_of_fields(producer.name, producer.Model, message_id, fields)
+        return await self._submit(producer.name, text, message_id, NO_EXTRAS)
+
+    async def submit_model(
+        self, producer: Producer[Any], message: BaseModel, extras: SendExtras = NO_EXTRAS
+    ) -> Sent:
+        """Send a message given as a model; ``Producer.send`` is the way to call it."""
+        message_id = extras.message_id or self._new_id()
+        if not isinstance(message, producer.Model):
+            found = type(message).__name__
+            wanted = f"{producer.name!r} takes {producer.Model.__name__}, not {found}"
+            self._packer.refuse(producer.name, message_id, f"producer {wanted}")
+        text = self._packer.text_of_model(producer.name, message, message_id)
+        return await self._submit(producer.name, text, message_id, extras)
+
+    async def submit_many(
+        self, producer: Producer[Any], messages: Sequence[BaseModel]
+    ) -> list[Sent | SendError]:
+        """Send several models; ``Producer.send_many`` is the way to call it."""
+        results: list[Sent | SendError] = []
+        # As many at a time as the buffer holds: more would only wait for room.
+        step = self._options.max_buffered
+        for start in range(0, len(messages), step):
+            part = messages[start : start + step]
+            found = await asyncio.gather(*(self._send_one(producer, message) for message in part))
+            results.extend(found)
+        return results
+
+    async def _send_one(self, producer: Producer[Any], message: BaseModel) -> Sent | SendError:
+        try:
+            return await self.submit_model(producer, message)
+        except SendError as error:
+            return error
+
+    async def send_copy(
+        self, name: str, message_id: str, body: str, attributes: Mapping[str, Attribute]
+    ) -> None:
+        """Send a packed message as it is, always confirmed: a dead letter copy.
+
+        Raises:
+            SendError: it was not confirmed; ``MessageRefusedError`` if it never will be.
+            NotStartedError: the channel does not run.
+        """
+        message = Outgoing(message_id, body, attributes)
+        entry = Entry(name, message, size_bytes(body, attributes))
+        await self._sender.send(entry, self._options.send_timeout_s)
+
+    def export_unsent(self) -> list[dict[str, Any]]:
+        """Return the buffered messages that the broker has not confirmed, as plain data.
+
+        Reading changes nothing. Messages whose callers wait for a confirmation are left out:
+        those callers learn the outcome themselves. Messages that the broker refused are in.
+        """
+        waiting = [entry for entry in self._sender.outbox if entry.waiter is None]
+        return [export_record(entry) for entry in [*self._sender.refused, *waiting]]
+
+    def read_unsent(self, records: Iterable[object]) -> list[Entry]:
+        """Check exported messages, so that all or none of them are taken in.
+
+        Raises:
+            ImportMessageError: one of them is no exported message, or can never be sent.
+        """
+        return [import_record(self._packer, record, self._new_id()) for record in records]
+
+    def take_unsent(self, entries: Iterable[Entry]) -> None:
+        """Put checked messages into the buffer, beyond its bounds if need be.
+
+        Messages that are in the buffer already are left out, so importing twice is harmless.
+        """
+        present = {entry.message.id for entry in self._sender.outbox}
+        for entry in entries:
+            if entry.message.id not in present:
+                present.add(entry.message.id)
+                self._sender.put(entry)
+
+    async def flush_and_stop(self, timeout_s: float) -> int:
+        """Send what is in the outbox, for at most ``timeout_s``; return how many are left.
+
+        Callers who still wait then get their SendError; buffered messages stay for export.
+        """
+        task = self._task
+        if task is not None and not task.done():
+            self._sender.drain()
+            try:
+                await asyncio.wait({task}, timeout=max(timeout_s, 0.0))
+            finally:
+                if not task.done():
+                    task.cancel()
+                    # Cancelled requests end at once: this wait is bounded by the loop alone.
+                    await asyncio.wait({task}, timeout=1.0)
+        self._sender.close()
+        return self.unsent
+
+    async def _submit(self, name: str, text: str, message_id: str, extras: SendExtras) -> Sent:
+        self._refuse_if_closed()
+        entry = self._packer.pack(name, text, message_id, extras)
+        if self.failure is not None:
+            raise SendError(
+                f"message {name!r}: the channel of queue {self.name!r} died; restart the app",
+                queue=self.name,
+                message_id=message_id,
+                outcome="not_sent",
+            ) from self.failure
+        if self._options.confirm:
+            await self._sender.send(entry, self._options.send_timeout_s)
+            return Sent(message_id, "confirmed")
+        await self._sender.buffer(entry, self._options.send_timeout_s)
+        return Sent(message_id, "buffered")
+
+    def launch(self, on_failure: Callable[[Channel], None]) -> None:
+        """Start sending; ``on_failure`` is called once if the main task ever dies."""
+        self._sender.open()
+        super().launch(on_failure)
+
+    async def _run(self) -> None:
+        await self._sender.run()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        super()._ended(task)
+        if self.failure is not None:
+            self._sender.close()
+
+    def _new_id(self) -> str:
+        return new_id(self._tools.random)

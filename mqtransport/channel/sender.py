@@ -1,0 +1,325 @@
+"""The sending engine of a producing channel: outbox in, batches out, results back.
+
+One task (:meth:`Sender.run`) decides when a batch leaves; each request is a task of its own
+in a group, so that none can die unnoticed. A whole-call failure pauses the queue with
+backoff and then probes with one request; a failed entry is tried again alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from contextlib import suppress
+
+from mqtransport.broker import Broker
+from mqtransport.channel.base import QueueRef, Tools, Trouble
+from mqtransport.channel.options import SendOptions
+from mqtransport.channel.outbox import Entry, Outbox
+from mqtransport.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    MessageRefusedError,
+    NotStartedError,
+    Outcome,
+    RefusedError,
+    SendError,
+)
+
+MAX_REFUSED = 1000
+"""Buffered messages that the broker refused are kept for export, the latest so many."""
+
+FATAL_RETRY_S = 60.0
+"""A queue that is missing or denied is asked for again at most this often."""
+
+
+class Sender:
+    """Sends the messages of one queue.
+
+    Attributes:
+        outbox: what is not confirmed yet.
+        refused: buffered messages that the broker will never take; for export.
+        confirmed: messages confirmed so far.
+    """
+
+    def __init__(
+        self, queue: QueueRef, tools: Tools, options: SendOptions, trouble: Trouble
+    ) -> None:
+        self._queue = queue
+        self._tools = tools
+        self._options = options
+        self._trouble = trouble
+        self._broker: Broker = tools.broker
+        self.outbox = Outbox(
+            max_messages=options.max_buffered, max_bytes=options.max_buffered_bytes
+        )
+        self.refused: deque[Entry] = deque(maxlen=MAX_REFUSED)
+        self.confirmed = 0
+        self._wake = asyncio.Event()
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._in_flight = 0
+        self._resume_at = -math.inf
+        self._partial_since: float | None = None
+        self._draining = False
+        self._accepting = False
+
+    # -- what callers use ----------------------------------------------------------------
+
+    async def send(self, entry: Entry, timeout_s: float) -> None:
+        """Send one message and wait for its confirmation.
+
+        Raises:
+            SendError: not confirmed in time, or never to be confirmed; see ``outcome``.
+            NotStartedError: the channel does not run.
+        """
+        self._refuse_unless_accepting()
+        if self._trouble.error is not None and self._trouble.error.fatal:
+            self._resume_at = -math.inf  # somebody waits: ask now, to answer now
+        waiter = entry.waiter = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wait_for_room(entry.size_bytes)
+                self._refuse_unless_accepting()
+                self.put(entry)
+                await waiter
+        except TimeoutError:
+            if not waiter.cancelled() and waiter.done():
+                waiter.result()  # it was decided in the very moment in which time ran out
+                return
+            raise self._timed_out(entry, timeout_s) from self._trouble.error
+        finally:
+            self._withdraw(entry)
+
+    async def buffer(self, entry: Entry, timeout_s: float) -> None:
+        """Put one message into the buffer, waiting for room.
+
+        Raises:
+            SendError: the buffer stayed full; the message is not in it.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wait_for_room(entry.size_bytes)
+        except TimeoutError:
+            raise self._error(
+                entry, f"the buffer stayed full for {timeout_s:g} s", "not_sent"
+            ) from self._trouble.error
+        self.put(entry)
+
+    def put(self, entry: Entry) -> None:
+        """Put one message into the outbox, also beyond its bounds."""
+        self.outbox.add(entry)
+        self._wake.set()
+
+    # -- the engine ----------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Accept messages to be confirmed; :meth:`run` is about to start."""
+        self._accepting, self._draining = True, False
+        self._resume_at = -math.inf
+
+    def drain(self) -> None:
+        """Let :meth:`run` end as soon as the outbox is empty."""
+        self._draining = True
+        self._wake.set()
+
+    def close(self) -> None:
+        """Fail every caller who still waits; buffered messages stay for export."""
+        self._accepting = False
+        for entry in list(self.outbox):
+            if entry.waiter is not None:
+                self._fail(entry, self._error(entry, "the channel was stopped", _outcome(entry)))
+            elif entry.in_flight:
+                self.outbox.put_back([entry])
+        self._release_room()
+
+    async def run(self) -> None:
+        """Send until drained."""
+        async with asyncio.TaskGroup() as flights:
+            while batch := await self._next_batch():
+                self._in_flight += 1
+                flights.create_task(self._fly(batch))
+
+    async def _next_batch(self) -> list[Entry]:
+        """Wait for the next batch; empty when draining and nothing is left."""
+        limits = self._broker.capabilities
+        while True:
+            self._wake.clear()
+            pause_s = self._pause_s(self._tools.clock.monotonic())
+            if pause_s <= 0:
+                self._partial_since = None
+                if batch := self.outbox.take_batch(
+                    max_messages=limits.max_batch, max_bytes=limits.max_batch_bytes
+                ):
+                    return batch
+            elif pause_s == math.inf:
+                if self._draining and not self.outbox:
+                    return []
+                await self._wake.wait()
+            else:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._wake.wait()
+
+    def _pause_s(self, now: float) -> float:
+        """Return how long not to send: 0 is at once, infinite is until something happens."""
+        probing = self._trouble.failures > 0
+        if self._in_flight >= (1 if probing else self._options.max_in_flight):
+            return math.inf
+        ready = self.outbox.ready(now)
+        if not ready:
+            due = self.outbox.next_due()
+            return math.inf if due is None else due - now
+        if now < self._resume_at:
+            return self._resume_at - now
+        full = ready >= self._broker.capabilities.max_batch
+        if full or self._draining or not self._in_flight:
+            return 0.0
+        if self._partial_since is None:
+            self._partial_since = now
+        return self._partial_since + self._options.linger_s - now
+
+    async def _fly(self, batch: list[Entry]) -> None:
+        landed = False
+        try:
+            results = await self._broker.send(
+                self._queue.physical, [entry.message for entry in batch]
+            )
+            landed = True
+            if len(results) != len(batch):
+                raise BrokerUnavailableError(
+                    f"{len(batch)} messages were sent but {len(results)} answered",
+                    queue=self._queue.name,
+                    maybe_done=True,
+                )
+            self._land(batch, results)
+        except BrokerError as error:
+            landed = True
+            self._crash(batch, error)
+        finally:
+            if not landed:  # cancelled, or a defect in the driver: nobody knows
+                for entry in batch:
+                    entry.maybe_sent = True
+                self.outbox.put_back(batch)
+            self._in_flight -= 1
+            self._wake.set()
+            self._release_room()
+
+    def _land(self, batch: list[Entry], results: list[str | BrokerError]) -> None:
+        """Deal with the answer, item by item."""
+        now = self._tools.clock.monotonic()
+        errors = [result for result in results if isinstance(result, BrokerError)]
+        if len(errors) < len(results):
+            self._trouble.good()
+        elif errors[0].retryable:
+            self._trouble.bad(errors[0])
+        for entry, result in zip(batch, results, strict=True):
+            if not isinstance(result, BrokerError):
+                self._confirm(entry)
+            elif result.retryable:
+                entry.failures += 1
+                entry.maybe_sent |= result.maybe_done
+                delay_s = self._options.backoff.delay_s(entry.failures, self._tools.random)
+                self.outbox.put_later(entry, now + delay_s)
+            else:
+                self._refuse(entry, result)
+
+    def _crash(self, batch: list[Entry], error: BrokerError) -> None:
+        """Deal with the failure of a whole call."""
+        for entry in batch:
+            entry.maybe_sent |= error.maybe_done
+        if isinstance(error, RefusedError):
+            self._isolate(batch, error)
+            return
+        self._trouble.bad(error)
+        delay_s = self._options.backoff.delay_s(self._trouble.failures, self._tools.random)
+        if error.fatal:
+            delay_s = FATAL_RETRY_S
+        self._resume_at = self._tools.clock.monotonic() + delay_s
+        if not error.retryable:
+            for entry in batch:
+                if entry.waiter is not None:
+                    self._fail(entry, self._error(entry, str(error), _outcome(entry), error))
+        self.outbox.put_back(batch)
+
+    def _isolate(self, batch: list[Entry], error: RefusedError) -> None:
+        """A refused batch hides the one bad message: send each alone, then it shows."""
+        if len(batch) == 1:
+            self._refuse(batch[0], error)
+            return
+        for entry in batch:
+            entry.alone = True
+        self.outbox.put_back(batch)
+
+    def _confirm(self, entry: Entry) -> None:
+        self.confirmed += 1
+        self.outbox.remove(entry)
+        if entry.waiter is not None and not entry.waiter.done():
+            entry.waiter.set_result(None)
+
+    def _refuse(self, entry: Entry, error: BrokerError) -> None:
+        """Give up one message for good."""
+        refusal = MessageRefusedError(
+            f"message {entry.name!r} was refused by queue {self._queue.name!r}: {error}",
+            queue=self._queue.name,
+            message_id=entry.message.id,
+            outcome="not_sent",
+        )
+        refusal.__cause__ = error
+        if entry.waiter is None:
+            self.refused.append(entry)
+            self._trouble.logger.error("%s; it is kept for export", refusal)
+        self._fail(entry, refusal)
+
+    def _fail(self, entry: Entry, error: SendError) -> None:
+        self.outbox.remove(entry)
+        if entry.waiter is not None and not entry.waiter.done():
+            entry.waiter.set_exception(error)
+
+    def _withdraw(self, entry: Entry) -> None:
+        """Its caller is gone. In flight, its result is ignored; else it never leaves."""
+        if entry.waiter is not None and entry.waiter.done() and not entry.waiter.cancelled():
+            entry.waiter.exception()  # retrieved: the caller was cancelled and will not read it
+        self.outbox.remove(entry)
+        self._release_room()
+
+    # -- room and errors -----------------------------------------------------------------
+
+    async def _wait_for_room(self, size_bytes: int) -> None:
+        while not self.outbox.has_room(size_bytes):
+            turn = asyncio.get_running_loop().create_future()
+            self._room.append(turn)
+            await turn
+
+    def _release_room(self) -> None:
+        while self._room:
+            turn = self._room.popleft()
+            if not turn.done():
+                turn.set_result(None)
+
+    def _refuse_unless_accepting(self) -> None:
+        if not self._accepting:
+            raise NotStartedError(
+                f"queue {self._queue.name!r}: a confirmed send needs a running channel; "
+                f"call app.start() first"
+            )
+
+    def _timed_out(self, entry: Entry, timeout_s: float) -> SendError:
+        last = f"; last error: {self._trouble.error}" if self._trouble.error else ""
+        return self._error(entry, f"not confirmed within {timeout_s:g} s{last}", _outcome(entry))
+
+    def _error(
+        self, entry: Entry, why: str, outcome: Outcome, cause: BrokerError | None = None
+    ) -> SendError:
+        error = SendError(
+            f"message {entry.name!r} to queue {self._queue.name!r}: {why} "
+            f"(outcome {outcome}; send again with the same message_id)",
+            queue=self._queue.name,
+            message_id=entry.message.id,
+            outcome=outcome,
+        )
+        error.__cause__ = cause
+        return error
+
+
+def _outcome(entry: Entry) -> Outcome:
+    return "unknown" if entry.in_flight or entry.maybe_sent else "not_sent"

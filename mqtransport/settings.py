@@ -1,0 +1,186 @@
+"""Settings, read from the environment (prefix ``MQ_``) when the object is built."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from mqtransport.channel.options import ReceiveOptions, SendOptions
+from mqtransport.errors import ConfigurationError
+
+logger = logging.getLogger("mqtransport.settings")
+
+_QUEUE_VARIABLE = "mq_queue_"
+
+
+def _plain_seconds(value: object) -> object:
+    # bool is a number to Python; MQ_WAIT_S=true is a mistake to everybody else.
+    if isinstance(value, bool):
+        raise ValueError("a number of seconds is needed")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_plain_seconds)]
+
+
+class MQSettings(BaseSettings):
+    """What an app needs to know about its broker and its queues.
+
+    Every field is an environment variable with the prefix ``MQ_``, in upper case. Arguments
+    win over the environment. Empty variables count as unset.
+
+    Attributes:
+        url: the broker: ``memory://``, ``sqs://[region][?endpoint_url=...]``; with
+            ``MQ_BROKER=sqs`` also the plain ``http(s)://`` endpoint. None is chosen by
+            ``broker``, else the memory broker.
+        broker: ``memory`` or ``sqs``.
+        region: the AWS region.
+        username: the AWS access key id.
+        password: the AWS secret access key. Both or neither; neither is the AWS default chain.
+        queue_prefix: goes before every queue name that has no variable of its own.
+        queues: queue names used in code to physical names or URLs; each is a variable
+            ``MQ_QUEUE_<NAME>``, with every character but letters and digits as ``_``.
+        create_queues: create missing queues (embedded brokers always do).
+        confirm: whether sends wait for the broker's confirmation.
+        concurrency: handlers at a time per channel.
+        prefetch: deliveries held beyond that per channel.
+        wait_s: how long a poll waits.
+        lease_s: how long a delivery is ours before renewal.
+        max_processing_s: longest run of a handler.
+        send_timeout_s: after which a send fails.
+        stop_timeout_s: how long a stop lets handlers finish; below the usual 30 s until a
+            process manager kills.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="MQ_",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    url: str | None = Field(default=None, repr=False)
+    broker: str | None = None
+    region: str | None = None
+    username: SecretStr | None = None
+    password: SecretStr | None = None
+    queue_prefix: str = ""
+    queues: dict[str, str] = Field(default_factory=dict, repr=False)
+    create_queues: bool = False
+    confirm: bool = True
+    concurrency: int = Field(default=10, ge=1)
+    prefetch: int = Field(default=0, ge=0)
+    wait_s: Seconds = Field(default=20.0, ge=0)
+    lease_s: Seconds = Field(default=30.0, ge=1)
+    max_processing_s: Seconds = Field(default=300.0, gt=0)
+    send_timeout_s: Seconds = Field(default=10.0, gt=0)
+    stop_timeout_s: Seconds = Field(default=25.0, ge=0)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(_describe(error)) from None  # its text may quote secrets
+        if (self.username is None) != (self.password is None):
+            missing = "MQ_PASSWORD" if self.password is None else "MQ_USERNAME"
+            raise ConfigurationError(
+                f"{missing} is missing: set MQ_USERNAME and MQ_PASSWORD both, or neither to use "
+                f"the AWS default credential chain"
+            )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Add the ``MQ_QUEUE_<NAME>`` variables to the usual sources."""
+        names = _QueueNames(settings_cls, env_settings, dotenv_settings)
+        return init_settings, names, env_settings, dotenv_settings, file_secret_settings
+
+    def physical_queue(self, name: str) -> str:
+        """Return the physical name or URL of a queue named in code."""
+        key = queue_key(name)
+        for known, physical in self.queues.items():
+            if queue_key(known) == key:
+                return physical
+        return self.queue_prefix + name
+
+    def send_options(self) -> SendOptions:
+        """Return how producing channels send by default."""
+        return SendOptions(confirm=self.confirm, send_timeout_s=self.send_timeout_s)
+
+    def receive_options(self) -> ReceiveOptions:
+        """Return how consuming channels receive by default."""
+        return ReceiveOptions(
+            concurrency=self.concurrency,
+            prefetch=self.prefetch,
+            wait_s=self.wait_s,
+            lease_s=self.lease_s,
+            max_processing_s=self.max_processing_s,
+        )
+
+
+def queue_key(name: str) -> str:
+    """Return the form in which queue names and variable names are compared."""
+    return re.sub(r"[^a-z0-9]", "_", name.lower())
+
+
+class _QueueNames(PydanticBaseSettingsSource):
+    """Collects ``MQ_QUEUE_<NAME>``, and warns of ``MQ_`` variables that nothing reads."""
+
+    def __init__(
+        self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource
+    ) -> None:
+        super().__init__(settings_cls)
+        self._sources = sources
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: this source fills one field as a whole."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        queues: dict[str, str] = {}
+        known = {f"mq_{name}" for name in self.settings_cls.model_fields}
+        for source in reversed(self._sources):  # the environment wins over .env
+            if not isinstance(source, EnvSettingsSource | DotEnvSettingsSource):
+                continue
+            for variable, value in source.env_vars.items():
+                lower = variable.lower()
+                if not lower.startswith("mq_") or lower in known:
+                    continue
+                if not lower.startswith(_QUEUE_VARIABLE):
+                    _warn_unknown(lower, known)
+                elif value:
+                    queues[lower.removeprefix(_QUEUE_VARIABLE)] = value
+        return {"queues": queues} if queues else {}
+
+
+def _warn_unknown(variable: str, known: set[str]) -> None:
+    close = difflib.get_close_matches(variable, known, n=1)
+    hint = f"; did you mean {close[0].upper()}?" if close else ""
+    logger.warning("the variable %s is unknown and ignored%s", variable.upper(), hint)
+
+
+def _describe(error: ValidationError) -> str:
+    parts = []
+    for one in error.errors(include_input=False, include_context=False, include_url=False):
+        field = ".".join(map(str, one["loc"])) or "settings"
+        parts.append(f"MQ_{field.upper()}: {one['msg']}")
+    return "; ".join(parts)
