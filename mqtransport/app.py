@@ -147,6 +147,14 @@ class MQApp:
         """The producing channels created so far."""
         return list(self._producing.values())
 
+    def consuming_channel(self, queue: str) -> ConsumingChannel | None:
+        """Return the consuming channel of the queue, None if there is none."""
+        return self._consuming.get(queue)
+
+    def producing_channel(self, queue: str) -> ProducingChannel | None:
+        """Return the producing channel of the queue, None if there is none."""
+        return self._producing.get(queue)
+
     @property
     def channels(self) -> list[Channel]:
         """All channels."""

@@ -17,6 +17,7 @@ from mqtransport.clock import Clock
 from mqtransport.errors import ImportMessageError, MessageRefusedError, UsageError
 from mqtransport.limits import size_bytes, why_refused
 from mqtransport.message import Outgoing, RawDelivery, SendExtras
+from mqtransport.participants import Producer
 
 _MESSAGE_ID = re.compile(r"[!-~]{1,128}\Z")
 
@@ -51,6 +52,16 @@ class Packer:
         if why := why_refused(message, max_bytes=self.max_bytes):
             self.refuse(name, message_id, why)
         return Entry(name, message, size_bytes(body, attributes))
+
+    def check_model(self, producer: Producer[Any], message: object, message_id: str) -> None:
+        """Refuse a body that is no instance of the producer's model.
+
+        Raises:
+            MessageRefusedError: it is not.
+        """
+        if not isinstance(message, producer.Model):
+            wanted, found = producer.Model.__name__, type(message).__name__
+            self.refuse(producer.name, message_id, f"the producer takes {wanted}, not {found}")
 
     def text_of_fields(
         self, label: str, model: type[BaseModel], message_id: str, fields: Mapping[str, Any]

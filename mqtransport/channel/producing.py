@@ -53,6 +53,10 @@ class ProducingChannel(Channel):
         """The producers added so far."""
         return list(self._producers.values())
 
+    def producer(self, name: str) -> Producer[Any] | None:
+        """Return the producer of that message name, None if there is none."""
+        return self._producers.get(name)
+
     @property
     def unsent(self) -> int:
         """Messages that the broker has not confirmed yet."""
@@ -132,10 +136,7 @@ class ProducingChannel(Channel):
     ) -> Sent:
         """Send a message given as a model; ``Producer.send`` is the way to call it."""
         message_id = extras.message_id or self._new_id()
-        if not isinstance(message, producer.Model):
-            found = type(message).__name__
-            wanted = f"{producer.name!r} takes {producer.Model.__name__}, not {found}"
-            self._packer.refuse(producer.name, message_id, f"producer {wanted}")
+        self._packer.check_model(producer, message, message_id)
         text = self._packer.text_of_model(producer.name, message, message_id)
         return await self._submit(producer.name, text, message_id, extras)
 

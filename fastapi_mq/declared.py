@@ -1,0 +1,136 @@
+"""What an application declares before it starts: producers and consumers, per queue.
+
+Declarations are plain data; every lifespan builds its channels and participants from them
+anew, so one application object can be started again and again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from mqtransport.channel.calling import read_call, resolve_annotation
+from mqtransport.errors import UsageError
+from mqtransport.participants import Consumer, Participant, Producer, check_model
+from mqtransport.policy import Retry
+from mqtransport.wire import is_message_name
+
+ParticipantSource = Callable[[], Any]
+
+
+@dataclass
+class ConsumedQueue:
+    """A queue with consumers.
+
+    Attributes:
+        consumers: what makes each consumer, by message name.
+        dead_letter: name of its dead letter queue.
+        concurrency: handlers at a time; None leaves it to the settings.
+        retry: its retry policy; None is the default one.
+    """
+
+    consumers: dict[str, ParticipantSource] = field(default_factory=dict)
+    dead_letter: str | None = None
+    concurrency: int | None = None
+    retry: Retry | None = None
+
+    def merge(self, queue: str, **options: Any) -> None:
+        """Take the options of a further consumer.
+
+        Raises:
+            UsageError: they contradict those of an earlier one: a queue has one channel.
+        """
+        for name, value in options.items():
+            present = getattr(self, name)
+            if value is None or value == present:
+                continue
+            if present is not None:
+                raise UsageError(
+                    f"queue {queue!r}: {name} is {present!r} for one consumer and {value!r} for "
+                    f"another; a queue has one channel, so give it once"
+                )
+            setattr(self, name, value)
+
+
+def function_consumer(
+    function: Callable[..., Any], queue: str, model: object, name: str | None
+) -> tuple[str, ParticipantSource]:
+    """Return the message name of a function, and what makes a Consumer of it.
+
+    Args:
+        function: takes the body first; see ``Consumer.consume`` for the rest.
+        queue: for messages.
+        model: the model of the body; None reads it from the first parameter's annotation.
+        name: the message name; None is the model's class name.
+
+    Raises:
+        UsageError: the model cannot be found out, is none, or the function cannot be called.
+    """
+    label = f"consumer {getattr(function, '__qualname__', repr(function))} of queue {queue!r}"
+    found = check_model(_model_of(function, label) if model is None else model, label)
+    message_name = check_name(name or found.__name__, label)
+    read_call(function, found, label)  # its mistakes show here, where they are made
+
+    class FunctionConsumer(Consumer[Any]):
+        name = message_name
+        Model = found
+        consume = staticmethod(function)
+
+    FunctionConsumer.__name__ = getattr(function, "__name__", "consumer")
+    return message_name, FunctionConsumer
+
+
+def model_producer(model: type[BaseModel], name: str) -> ParticipantSource:
+    """Return what makes a Producer of a model."""
+    message_name, found = name, model
+
+    class ModelProducer(Producer[Any]):
+        name = message_name
+        Model = found
+
+    ModelProducer.__name__ = f"{model.__name__}Producer"
+    return ModelProducer
+
+
+def check_name(name: str, label: str) -> str:
+    """Return the message name if it is legal.
+
+    Raises:
+        UsageError: it is not, as the class name of a generic model.
+    """
+    if not is_message_name(name):
+        raise UsageError(f"{label}: {name!r} is no legal message name; pass name=")
+    return name
+
+
+def check_class(kind: object, base: type[Participant[Any]]) -> None:
+    """Check a participant class at the call that declares it.
+
+    Raises:
+        UsageError: it is no such class, or its declaration is wrong.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise UsageError(f"{kind!r} is no subclass of {base.__name__}; pass the class itself")
+    name = getattr(kind, "name", None)
+    if not isinstance(name, str) or not is_message_name(name):
+        raise UsageError(f"{kind.__name__}: set name to a legal message name, not {name!r}")
+    check_model(getattr(kind, "Model", None), kind.__name__)
+
+
+def _model_of(function: Callable[..., Any], label: str) -> object:
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters or parameters[0].annotation is inspect.Parameter.empty:
+        raise UsageError(
+            f"{label}: annotate its first parameter with the model of the message, or pass model="
+        )
+    annotation = resolve_annotation(parameters[0].annotation, function, {})
+    if isinstance(annotation, str):
+        raise UsageError(
+            f"{label}: its annotation {annotation!r} cannot be resolved, because the name is "
+            f"neither global nor in the function's closure; pass model="
+        )
+    return annotation

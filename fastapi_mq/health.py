@@ -1,0 +1,199 @@
+"""Health endpoints: the broker ping, the process's own channels, readiness.
+
+One ping serves every prober (single flight), a result is kept for a while, and each answer
+comes within a second, whatever the broker does. Bodies say a status and an error class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from fastapi_mq.dependencies import find_mq
+from mqtransport import MQApp
+from mqtransport.clock import Clock, SystemClock
+from mqtransport.errors import BrokerError, MQTransportError
+
+GOOD_FOR_S = 5.0
+BAD_FOR_S = 1.0
+
+ANSWER_WITHIN_S = 0.8
+"""How long an answer waits for the ping: below Kubernetes's default probe timeout of 1 s."""
+
+HEALTH_KEY = "mq_health"
+"""The key under which the lifespan state, and ``app.state``, hold the HealthCheck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One answer.
+
+    Attributes:
+        status: ``pass``, ``warn`` (works, but somebody should look) or ``fail``.
+        error: a short error class; never foreign text.
+    """
+
+    status: Literal["pass", "warn", "fail"]
+    error: str | None = None
+
+    def response(self) -> JSONResponse:
+        """Return it as HTTP: 200 for pass and warn, 503 for fail."""
+        body: dict[str, str] = {"status": self.status}
+        if self.error is not None:
+            body["error"] = self.error
+        return JSONResponse(
+            body,
+            status_code=503 if self.status == "fail" else 200,
+            headers={"Cache-Control": "no-store"},
+            media_type="application/health+json",  # draft-inadarei-api-health-check
+        )
+
+
+PASS = Health("pass")
+
+
+class HealthCheck:
+    """Judges one running MQApp.
+
+    Args:
+        app: the app.
+        broker_critical: whether readiness fails when the broker is unreachable.
+        clock: source of time.
+    """
+
+    def __init__(
+        self, app: MQApp, *, broker_critical: bool = False, clock: Clock | None = None
+    ) -> None:
+        self._app = app
+        self._broker_critical = broker_critical
+        self._clock = clock or SystemClock()
+        self._ping: asyncio.Task[str | None] | None = None
+        self._last: tuple[float, str | None] | None = None  # when it is stale, what was wrong
+
+    async def report(self) -> Health:
+        """Judge everything: the channels of this process, and the broker by a ping."""
+        if self._app.closed:
+            return Health("fail", "not_started")
+        live = self.live()
+        if live.status == "fail":
+            return live
+        error = await self._broker_error()
+        if error is not None:
+            return Health("fail", error)
+        return self._channel_warning() or PASS
+
+    def live(self) -> Health:
+        """Judge the process alone; never calls the broker.
+
+        Fails only when a restart would help: a channel's task died, or a channel is wedged.
+        """
+        if any(channel.failure is not None for channel in self._app.channels):
+            return Health("fail", "channel_died")
+        if any(channel.wedged for channel in self._app.channels):
+            return Health("fail", "channel_wedged")
+        return PASS
+
+    async def ready(self) -> Health:
+        """Judge whether requests should come here.
+
+        Fails when not started, draining or wrongly configured; an unreachable broker is a
+        warning, unless ``broker_critical``.
+        """
+        if self._app.closed or (self._app.channels and not self._app.running):
+            return Health("fail", "not_started")
+        for channel in self._app.channels:
+            trouble = channel.trouble.error
+            if trouble is not None and trouble.fatal:
+                return Health("fail", trouble.label)
+        report = await self.report()
+        if report.status == "fail" and not self._broker_critical:
+            live = self.live()
+            return live if live.status == "fail" else Health("warn", report.error)
+        return report
+
+    async def aclose(self) -> None:
+        """End a ping that is still under way."""
+        if self._ping is not None and not self._ping.done():
+            self._ping.cancel()
+            await asyncio.wait({self._ping}, timeout=1.0)
+
+    async def _broker_error(self) -> str | None:
+        """Return what is wrong with the broker, as a label; None if nothing is."""
+        now = self._clock.monotonic()
+        if self._last is not None and now < self._last[0]:
+            return self._last[1]
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.create_task(self._do_ping(), name="mqtransport ping")
+        # Waited for, not awaited: a prober who goes away must not end the others' ping.
+        await asyncio.wait({self._ping}, timeout=ANSWER_WITHIN_S)
+        if not self._ping.done() or self._ping.cancelled():
+            return "timeout"
+        return self._ping.result()
+
+    async def _do_ping(self) -> str | None:
+        error: str | None = None
+        try:
+            await self._app.ping()
+        except BrokerError as caught:
+            error = caught.label
+        except MQTransportError:
+            error = "closed"
+        keep_s = GOOD_FOR_S if error is None else BAD_FOR_S
+        self._last = (self._clock.monotonic() + keep_s, error)
+        return error
+
+    def _channel_warning(self) -> Health | None:
+        for channel in self._app.channels:
+            if channel.trouble.error is not None:
+                return Health("warn", channel.trouble.error.label)
+        for consuming in self._app.consuming_channels:
+            if consuming.dead_letter_failures:
+                return Health("warn", "dead_letter_failed")
+            if consuming.settle_trouble.error is not None:
+                return Health("warn", consuming.settle_trouble.error.label)
+        return None
+
+
+def make_health_router(path: str) -> APIRouter:
+    """Return a router with the three endpoints; it has no lifespan of its own.
+
+    Args:
+        path: where the report lives; ``/live`` and ``/ready`` lie below it.
+    """
+    router = APIRouter()
+
+    async def report(request: Request) -> JSONResponse:
+        check = _find_check(request)
+        return (await check.report() if check else Health("fail", "not_started")).response()
+
+    async def live(request: Request) -> JSONResponse:
+        check = _find_check(request)
+        return (check.live() if check else PASS).response()
+
+    async def ready(request: Request) -> JSONResponse:
+        check = _find_check(request)
+        return (await check.ready() if check else Health("fail", "not_started")).response()
+
+    for suffix, endpoint in (("", report), ("/live", live), ("/ready", ready)):
+        router.add_api_route(
+            path + suffix,
+            endpoint,
+            methods=["GET", "HEAD"],
+            include_in_schema=False,
+            response_model=None,
+        )
+    return router
+
+
+def _find_check(request: Request) -> HealthCheck | None:
+    if find_mq(request) is None:
+        return None
+    found = request.scope.get("state", {}).get(HEALTH_KEY)
+    if found is None:
+        found = getattr(request.app.state, HEALTH_KEY, None)
+    return found if isinstance(found, HealthCheck) else None

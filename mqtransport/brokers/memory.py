@@ -1,0 +1,327 @@
+"""The memory broker: SQS's semantics inside one process, nothing to install.
+
+It leases, delays, redelivers and refuses like SQS, so that code which runs on it runs on SQS.
+Messages end with the process. Ordered queues (``*.fifo``) are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import ClassVar
+
+from mqtransport import limits
+from mqtransport.broker import DEFAULT_TIMEOUT_S, Broker, Capabilities, QueueInfo, QueueOptions
+from mqtransport.brokers._memory_queue import MemoryQueue, Message
+from mqtransport.brokers._waiters import Waiters
+from mqtransport.clock import Clock, SystemClock, new_id, new_random
+from mqtransport.errors import BrokerError, ClosedError, RefusedError, StaleReceiptError
+from mqtransport.message import Outgoing, RawDelivery
+
+
+class MemoryBroker(Broker):
+    """A broker in memory.
+
+    Queues come into being on first use, also when they are only described. One instance may
+    be shared by several apps of a process, and used by one event loop after another. What was
+    ready longest is delivered first, which is more than SQS promises.
+
+    Args:
+        clock: where time comes from; on a virtual loop, its own clock.
+        random: source of message ids and receipts.
+        timeout_s: part of the contract; nothing here ever takes that long.
+        max_message_bytes: size limit of each queue, 1 to 1,048,576 (SQS's).
+
+    Raises:
+        RefusedError: ``max_message_bytes`` is out of range.
+
+    Example:
+        >>> import asyncio
+        >>> from mqtransport.message import Outgoing
+        >>> async def main():
+        ...     async with MemoryBroker() as broker:
+        ...         await broker.send("orders", [Outgoing("1", "hello", {})])
+        ...         return await broker.receive("orders", max_messages=1, wait_s=0, lease_s=30)
+        >>> asyncio.run(main())[0].body
+        'hello'
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        name="memory",
+        max_batch=limits.MAX_BATCH,
+        max_batch_bytes=limits.MAX_MESSAGE_BYTES,
+        max_message_bytes=limits.MAX_MESSAGE_BYTES,
+        max_attributes=limits.MAX_ATTRIBUTES,
+        max_wait_s=limits.MAX_WAIT_S,
+        max_delay_s=limits.MAX_DELAY_S,
+        max_lease_s=limits.MAX_LEASE_S,
+        lease_step_s=0.0,
+        durable=False,
+        ordered=False,
+        receive_cancellable=True,
+        creates_queues=True,
+        detects_stale_receipts=True,
+    )
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        random: random.Random | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_message_bytes: int = limits.MAX_MESSAGE_BYTES,
+    ) -> None:
+        self.timeout_s = timeout_s
+        self._clock = clock or SystemClock()
+        self._random = random or new_random()
+        self._max_message_bytes = _checked_limit(max_message_bytes)
+        self._queues: dict[str, MemoryQueue] = {}
+        self._waiters: defaultdict[str, Waiters] = defaultdict(Waiters)
+        self._state = "new"
+
+    async def connect(self) -> None:  # noqa: D102 - the contract is in Broker
+        if self._state == "closed":
+            raise ClosedError("memory broker: it was closed; make a new one")
+        self._state = "open"
+
+    async def aclose(self) -> None:  # noqa: D102
+        self._state = "closed"
+        self._queues.clear()
+        for waiters in self._waiters.values():
+            waiters.wake_all()
+
+    async def ping(self, queues: Sequence[str]) -> None:  # noqa: D102
+        await self._enter("ping")
+
+    async def declare(self, queue: str, options: QueueOptions) -> None:
+        """Make the queue exist with these options; a later call replaces them."""
+        await self._enter("declare")
+        dead_name = options.dead_letter_queue
+        if dead_name == queue:
+            raise _refused("declare", queue, "a queue cannot be its own dead letter queue")
+        if options.max_receive_count < 1:
+            raise _refused("declare", queue, "max_receive_count must be 1 or more")
+        _check_seconds("declare", queue, "lease_s", options.lease_s, limits.MAX_LEASE_S)
+        declared = self._queue("declare", queue)
+        declared.dead_letters = None if dead_name is None else self._queue("declare", dead_name)
+        declared.options = options
+
+    async def describe(self, queue: str) -> QueueInfo:  # noqa: D102
+        await self._enter("describe")
+        return self._advanced("describe", queue).info()
+
+    async def send(  # noqa: D102
+        self, queue: str, batch: Sequence[Outgoing]
+    ) -> list[str | BrokerError]:
+        await self._enter("send")
+        _check_batch("send", queue, batch)
+        target = self._advanced("send", queue)
+        total = sum(limits.size_bytes(item.body, item.attributes) for item in batch)
+        if total > self.capabilities.max_batch_bytes:
+            raise _refused(
+                "send",
+                queue,
+                f"the batch has {total} bytes; the limit is {self.capabilities.max_batch_bytes}",
+            )
+        answers = [self._put(target, item) for item in batch]
+        for answer in answers:
+            if isinstance(answer, str):
+                self._waiters[queue].wake_one()
+        return answers
+
+    async def receive(  # noqa: D102
+        self,
+        queue: str,
+        *,
+        max_messages: int,
+        wait_s: float,
+        lease_s: float,
+        attempt_id: str | None = None,
+    ) -> list[RawDelivery]:
+        await self._enter("receive")
+        if not 1 <= max_messages <= self.capabilities.max_batch:
+            raise _refused("receive", queue, f"max_messages is {max_messages}; it must be 1 to 10")
+        _check_seconds("receive", queue, "wait_s", wait_s, limits.MAX_WAIT_S, zero=True)
+        _check_seconds("receive", queue, "lease_s", lease_s, limits.MAX_LEASE_S)
+        deadline = self._clock.monotonic() + wait_s
+        try:
+            while True:
+                taken = self._take(queue, max_messages, lease_s)
+                if taken or self._clock.monotonic() >= deadline:
+                    return taken
+                # Until woken, until the next hidden message comes back, or until the deadline.
+                due = self._queues[queue].next_due()
+                until = deadline if due is None else min(due, deadline)
+                await self._waiters[queue].wait(until - self._clock.monotonic())
+                self._check_open("receive")
+        finally:
+            # Whoever leaves may have been the one that was woken, or the one whose timer is
+            # set for the next hidden message: hand that over.
+            left = self._queues.get(queue)
+            if left is not None and (left.has_ready or left.next_due() is not None):
+                self._waiters[queue].wake_one()
+
+    async def ack(  # noqa: D102
+        self, queue: str, receipts: Sequence[str]
+    ) -> list[BrokerError | None]:
+        await self._enter("ack")
+        _check_batch("ack", queue, receipts)
+        target = self._advanced("ack", queue)
+        return [None if target.delete(receipt) else _stale("ack", queue) for receipt in receipts]
+
+    async def release(  # noqa: D102
+        self, queue: str, receipts: Sequence[str], *, delay_s: float
+    ) -> list[BrokerError | None]:
+        def give_back(target: MemoryQueue, receipt: str, now: float) -> None:
+            target.give_back(receipt, now=now, delay_s=delay_s)
+
+        await self._enter("release")
+        _check_seconds("release", queue, "delay_s", delay_s, limits.MAX_LEASE_S, zero=True)
+        return self._change("release", queue, receipts, delay_s, give_back)
+
+    async def extend(  # noqa: D102
+        self, queue: str, receipts: Sequence[str], *, lease_s: float
+    ) -> list[BrokerError | None]:
+        def prolong(target: MemoryQueue, receipt: str, now: float) -> None:
+            target.prolong(receipt, until=now + lease_s)
+
+        await self._enter("extend")
+        _check_seconds("extend", queue, "lease_s", lease_s, limits.MAX_LEASE_S)
+        return self._change("extend", queue, receipts, lease_s, prolong)
+
+    def limit_queue(self, queue: str, max_message_bytes: int) -> None:
+        """Lower one queue's size limit, as an operator can on SQS; for tests.
+
+        Args:
+            queue: which; it comes into being if need be.
+            max_message_bytes: 1 to 1,048,576.
+
+        Raises:
+            RefusedError: the name or the limit is illegal.
+        """
+        self._queue("limit_queue", queue).max_message_bytes = _checked_limit(max_message_bytes)
+
+    def _put(self, target: MemoryQueue, item: Outgoing) -> str | BrokerError:
+        if why := limits.why_refused(item, max_bytes=target.max_message_bytes):
+            return _refused("send", target.name, why)
+        message = Message(
+            id=new_id(self._random),
+            body=item.body,
+            attributes=MappingProxyType(dict(item.attributes)),
+            group=item.group,
+            sent_at=self._clock.time(),
+        )
+        target.put(message, now=self._clock.monotonic(), delay_s=item.delay_s or 0.0)
+        return message.id
+
+    def _take(self, queue: str, max_messages: int, lease_s: float) -> list[RawDelivery]:
+        source = self._advanced("receive", queue)
+        taken = source.take(
+            max_messages=max_messages,
+            lease_s=lease_s,
+            now=self._clock.monotonic(),
+            wall=self._clock.time(),
+            new_receipt=lambda: new_id(self._random),
+        )
+        if source.dead_letters is not None and source.dead_letters.has_ready:
+            self._waiters[source.dead_letters.name].wake_one()
+        return taken
+
+    def _change(
+        self,
+        verb: str,
+        queue: str,
+        receipts: Sequence[str],
+        seconds: float,
+        change: Callable[[MemoryQueue, str, float], None],
+    ) -> list[BrokerError | None]:
+        """Set when each delivery's message comes back, ``seconds`` from now."""
+        _check_batch(verb, queue, receipts)
+        target = self._advanced(verb, queue)
+        now = self._clock.monotonic()
+        answers: list[BrokerError | None] = []
+        for receipt in receipts:
+            since = target.held_since(receipt)
+            if since is None:
+                answers.append(_stale(verb, queue))
+            elif now + seconds - since > limits.MAX_LEASE_S:
+                # AWS, ChangeMessageVisibility: 12 hours in all from the receive.
+                answers.append(_refused(verb, queue, "the lease would be longer than 12 hours"))
+            else:
+                change(target, receipt, now)
+                answers.append(None)
+                self._waiters[queue].wake_one()
+        return answers
+
+    async def _enter(self, verb: str) -> None:
+        self._check_open(verb)
+        # Every other broker suspends here, for its I/O. Without it a loop around a verb that
+        # never has to wait would starve the other tasks.
+        await asyncio.sleep(0)
+        self._check_open(verb)
+
+    def _check_open(self, verb: str) -> None:
+        if self._state == "new":
+            raise ClosedError(f"memory broker: {verb} before connect(); call connect() first")
+        if self._state == "closed":
+            raise ClosedError(f"memory broker: {verb} after aclose(); make a new broker")
+
+    def _queue(self, verb: str, name: str) -> MemoryQueue:
+        found = self._queues.get(name)
+        if found is not None:
+            return found
+        if limits.is_fifo(name):
+            raise _refused(
+                verb,
+                name,
+                "ordered queues (*.fifo) are not supported by this broker; use a standard queue",
+            )
+        if not limits.is_queue_name(name):
+            raise _refused(verb, name, "a queue name is 1 to 80 letters, digits, '-' or '_'")
+        made = MemoryQueue(name, max_message_bytes=self._max_message_bytes)
+        self._queues[name] = made
+        return made
+
+    def _advanced(self, verb: str, name: str) -> MemoryQueue:
+        queue = self._queue(verb, name)
+        queue.advance(self._clock.monotonic())
+        return queue
+
+
+def _refused(verb: str, queue: str, why: str) -> RefusedError:
+    return RefusedError(f"memory broker: {verb} on queue {queue!r} refused: {why}", queue=queue)
+
+
+def _stale(verb: str, queue: str) -> StaleReceiptError:
+    return StaleReceiptError(
+        f"memory broker: {verb} on queue {queue!r}: the delivery is over; its lease ended, it was"
+        " settled, or it never was",
+        queue=queue,
+    )
+
+
+def _check_batch(verb: str, queue: str, items: Sequence[object]) -> None:
+    if not 1 <= len(items) <= limits.MAX_BATCH:
+        raise _refused(verb, queue, f"{len(items)} items in one call; it must be 1 to 10")
+
+
+def _check_seconds(
+    verb: str, queue: str, name: str, value: float, most: float, *, zero: bool = False
+) -> None:
+    if not (0 <= value <= most and (zero or value > 0)) or math.isnan(value):
+        raise _refused(
+            verb, queue, f"{name} is {value}; it must be {'' if zero else 'above '}0 to {most:.0f}"
+        )
+
+
+def _checked_limit(max_message_bytes: int) -> int:
+    if not 1 <= max_message_bytes <= limits.MAX_MESSAGE_BYTES:
+        raise RefusedError(
+            f"memory broker: max_message_bytes is {max_message_bytes};"
+            f" it must be 1 to {limits.MAX_MESSAGE_BYTES}"
+        )
+    return max_message_bytes

@@ -1,0 +1,132 @@
+"""One verb in progress: its requests, and what is known when it goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from mqtransport import limits
+from mqtransport.brokers.sqs import encoding
+from mqtransport.brokers.sqs.errors import BadReplyError, Call, from_exception
+from mqtransport.brokers.sqs.urls import QueueUrls, is_url, why_unusable
+from mqtransport.errors import AccessDeniedError, BrokerError, QueueNotFoundError, RefusedError
+
+if TYPE_CHECKING:
+    from mqtransport.brokers.sqs.client import Clients
+
+
+class Verb:
+    """The requests of one verb about one queue.
+
+    Attributes:
+        about: what is attempted, for errors.
+        asked: whether a request that may change something was begun; looking up a URL is none.
+
+    Raises:
+        RefusedError: the queue is an ordered one.
+        QueueNotFoundError: no queue can have this name.
+    """
+
+    def __init__(self, about: Call, clients: Clients, urls: QueueUrls) -> None:
+        if limits.is_fifo(about.queue):
+            raise about.refused("ordered queues (*.fifo) are not supported on SQS yet")
+        why = why_unusable(
+            about.queue, region=about.region, custom_endpoint=clients.custom_endpoint
+        )
+        if why is not None:
+            raise about.missing(why)
+        self.about = about
+        self.asked = False
+        self._clients = clients
+        self._urls = urls
+
+    def on(self, queue: str) -> Self:
+        """Return the same verb about another queue."""
+        about = Call(self.about.verb, self.about.permission, queue, self.about.region)
+        return type(self)(about, self._clients, self._urls)
+
+    def refuse_if(self, why: str | None) -> None:
+        """Raise a RefusedError if there is a reason for it; no call is made."""
+        if why is not None:
+            raise self.about.refused(why)
+
+    def late(self, budget_s: float) -> BrokerError:
+        """Return the error for a verb that did not end in time."""
+        error = self.about.lost(f"no answer within {budget_s:g} s")
+        error.maybe_done = self.asked
+        return error
+
+    async def url(self) -> str:
+        """Return the queue's URL, looking it up at the first use."""
+        return await self._urls.get(self.about.queue, self._look_up)
+
+    async def ask(self, operation: str, **parameters: Any) -> encoding.Reply:
+        """Make one request about the queue; raises a BrokerError for whatever goes wrong."""
+        url = await self.url()
+        self.asked = True
+        return await self._request(operation, QueueUrl=url, **parameters)
+
+    async def attributes(self, name: str) -> Mapping[str, Any]:
+        """Return an attribute of the queue by name, or ``All``."""
+        reply = await self.ask("get_queue_attributes", AttributeNames=[name])
+        return encoding.attributes_of(reply)
+
+    async def arn(self) -> str:
+        """Return the queue's ARN; never shown, since it holds the account id."""
+        arn = (await self.attributes("QueueArn")).get("QueueArn")
+        if not isinstance(arn, str):
+            raise BadReplyError("the answer has no QueueArn")
+        return arn
+
+    async def create(self, attributes: Mapping[str, str]) -> None:
+        """Make the queue exist; one that does is kept as it is.
+
+        Looks before it creates, so an app that may not create queues runs on existing ones.
+        """
+        if is_url(self.about.queue):
+            await self.arn()
+            return
+        if await self._exists(QueueNotFoundError, AccessDeniedError):
+            return
+        self.asked = True
+        try:
+            reply = await self._request(
+                "create_queue", QueueName=self.about.queue, Attributes=dict(attributes)
+            )
+        except RefusedError as refused:
+            # Somebody else made it in between, with other attributes (QueueNameExists).
+            if await self._exists(QueueNotFoundError):
+                return
+            raise refused from refused.__cause__
+        self._urls.remember(self.about.queue, encoding.queue_url(reply))
+
+    async def _exists(self, *no: type[BrokerError]) -> bool:
+        try:
+            url = await self._look_up(self.about.queue)
+        except no:
+            return False
+        self._urls.remember(self.about.queue, url)
+        return True
+
+    async def _look_up(self, queue: str) -> str:
+        try:
+            reply = await self._request("get_queue_url", QueueName=queue)
+            try:
+                return encoding.queue_url(reply)
+            except BadReplyError as bad:
+                raise self.about.lost(str(bad)) from bad
+        except BrokerError as error:
+            # Whatever became of the lookup, the verb itself was not begun.
+            error.maybe_done = self.asked
+            raise
+
+    async def _request(self, operation: str, **parameters: Any) -> encoding.Reply:
+        polling = operation == "receive_message"
+        client = self._clients.polls if polling else self._clients.control
+        try:
+            reply: encoding.Reply = await getattr(client, operation)(**parameters)
+        except Exception as exc:
+            # The edge to foreign code: botocore's parser alone raises what it stumbles over
+            # (AttributeError, TypeError, binascii.Error), and nothing foreign may escape.
+            raise from_exception(self.about, exc) from exc
+        return reply
