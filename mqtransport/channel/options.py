@@ -22,7 +22,8 @@ class SendOptions:
         max_in_flight: most requests under way at a time.
         linger_s: how long a partial batch waits while another request is under way; with
             none under way it leaves at once.
-        backoff: delays between attempts while the broker cannot be used.
+        backoff: delays between attempts while the broker cannot be used; capped at a quarter of
+            ``send_timeout_s``, so that every caller gets several attempts.
     """
 
     confirm: bool = True
@@ -38,6 +39,9 @@ class SendOptions:
             raise UsageError(f"send_timeout_s must be more than 0, not {self.send_timeout_s}")
         if self.max_buffered < 1 or self.max_buffered_bytes < 1 or self.max_in_flight < 1:
             raise UsageError("max_buffered, max_buffered_bytes and max_in_flight must be 1 or more")
+        longest_s = min(self.backoff.max_s, self.send_timeout_s / 4)
+        capped = Backoff(min(self.backoff.first_s, longest_s), longest_s, self.backoff.factor)
+        object.__setattr__(self, "backoff", capped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,166 @@
+"""The broker goes away, hangs or lies: typed errors in time, nothing lost, recovery by itself."""
+
+import asyncio
+import time
+
+import pytest
+
+from fastapi_mq.health import HealthCheck
+from mqtransport import ChannelError, SendError
+from mqtransport.testing.proxy import FaultProxy
+from mqtransport.testing.sqs_double import SQSDouble
+from tests.contract.support import Number, Numbers, consumer, eventually, sqs_app
+
+
+async def test_ping_raises_channel_error_within_its_deadline_when_nobody_answers() -> None:
+    async with (
+        SQSDouble() as double,
+        FaultProxy(double.url) as proxy,
+        sqs_app(proxy.url) as app,
+    ):
+        await app.ping()
+        proxy.add("*", mode="hang")
+        async with asyncio.timeout(app.broker.timeout_s + 1):
+            with pytest.raises(ChannelError):
+                await app.ping()
+        proxy.clear()
+        await app.ping()
+
+
+async def test_ping_raises_channel_error_at_once_when_the_connection_is_refused() -> None:
+    async with (
+        SQSDouble() as double,
+        FaultProxy(double.url) as proxy,
+        sqs_app(proxy.url) as app,
+    ):
+        proxy.refuse()
+        async with asyncio.timeout(app.broker.timeout_s + 1):
+            with pytest.raises(ChannelError):
+                await app.ping()
+
+
+@pytest.mark.parametrize(
+    ("mode", "outcome", "copies"),
+    [
+        ("hang", "unknown", 0),
+        ("hang_after", "unknown", 1),
+        ("reset_after", "unknown", 1),
+        ("garbage", "unknown", 0),
+        ("garbage_empty", "unknown", 0),
+        ("http_503", "unknown", 0),
+    ],
+)
+async def test_a_confirmed_send_raises_in_time_and_never_takes_a_fault_for_a_confirm(
+    mode: str, outcome: str, copies: int
+) -> None:
+    async with (
+        SQSDouble() as double,
+        FaultProxy(double.url) as proxy,
+        sqs_app(proxy.url, send_timeout_s=1.5) as app,
+    ):
+        double.create_queue("orders")
+        channel = await app.create_producing_channel("orders")
+        channel.add_producer(producer := Numbers())
+        await app.start()
+        proxy.add("SendMessageBatch", mode=mode)
+        async with asyncio.timeout(2.5):
+            with pytest.raises(SendError) as caught:
+                await producer.produce(n=1)
+        assert caught.value.outcome == outcome
+        assert len(caught.value.message_id) == 32
+        # A fault that strikes behind the broker leaves the message there: hence "unknown".
+        assert double.counts("orders")[0] >= copies
+
+        proxy.clear()
+        again = await producer.send(Number(n=1), message_id=caught.value.message_id)
+        assert (again.id, again.state) == (caught.value.message_id, "confirmed")
+        ids = {message.attributes["MQ"][:40] for message in double.messages("orders")}
+        assert len(ids) == 1  # however many copies: all carry the same message id
+
+
+async def test_a_refused_connection_is_known_as_not_sent() -> None:
+    async with (
+        SQSDouble() as double,
+        FaultProxy(double.url) as proxy,
+        sqs_app(proxy.url, send_timeout_s=1.0) as app,
+    ):
+        double.create_queue("orders")
+        channel = await app.create_producing_channel("orders")
+        channel.add_producer(producer := Numbers())
+        await app.start()
+        proxy.refuse()
+        with pytest.raises(SendError):
+            await producer.produce(n=1)  # may have gone out on a connection kept alive
+        with pytest.raises(SendError) as caught:
+            await producer.produce(n=2)
+        assert caught.value.outcome == "not_sent"
+
+
+async def test_buffered_messages_arrive_after_the_broker_returns() -> None:
+    handled: set[int] = set()
+
+    async def handle(body: Number) -> None:
+        handled.add(body.n)
+
+    async with (
+        SQSDouble() as double,
+        FaultProxy(double.url) as proxy,
+        sqs_app(proxy.url) as app,
+    ):
+        double.create_queue("orders")
+        out = await app.create_producing_channel("orders", confirm=False)
+        out.add_producer(producer := Numbers())
+        channel = await app.create_consuming_channel("orders")
+        channel.add_consumer(consumer(handle))
+        await app.start()
+        proxy.refuse()
+        sent = [await producer.produce(n=n) for n in range(200)]
+        assert {one.state for one in sent} == {"buffered"}
+        assert out.unsent == 200
+        proxy.accept()
+        await eventually(lambda: handled == set(range(200)), "all handled")
+        assert out.unsent == 0
+
+
+async def test_health_tells_the_truth_through_an_outage_and_recovers_by_itself() -> None:
+    async with (
+        SQSDouble() as double,
+        FaultProxy(double.url) as proxy,
+        sqs_app(proxy.url) as app,
+    ):
+        double.create_queue("orders")
+        await app.create_producing_channel("orders")
+        await app.start()
+        check = HealthCheck(app)
+        assert (await check.report()).status == "pass"
+        proxy.add("*", mode="hang")
+        statuses: list[tuple[str, str, str]] = []
+
+        async def ask() -> tuple[str, str, str]:
+            started = time.monotonic()
+            report, ready = await check.report(), await check.ready()
+            assert time.monotonic() - started < 2.0
+            return report.status, ready.status, check.live().status
+
+        async def until(wanted: tuple[str, str, str]) -> None:
+            async with asyncio.timeout(12):
+                while (found := await ask()) != wanted:
+                    statuses.append(found)
+                    await asyncio.sleep(0.05)
+
+        await until(("fail", "warn", "pass"))
+        proxy.clear()
+        await until(("pass", "pass", "pass"))
+        await check.aclose()
+
+
+async def test_200_concurrent_probes_cause_one_broker_call() -> None:
+    async with SQSDouble() as double, sqs_app(double.url) as app:
+        double.create_queue("orders")
+        await app.create_producing_channel("orders")
+        await app.start()
+        double.reset_counts()
+        check = HealthCheck(app)
+        answers = await asyncio.gather(*(check.report() for _ in range(200)))
+        assert {answer.status for answer in answers} == {"pass"}
+        assert sum(double.requests.values()) == 1, double.requests
