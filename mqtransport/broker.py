@@ -108,7 +108,8 @@ class Broker(ABC):
     item is returned in its place; no foreign exception escapes. Cancellation is never
     swallowed. A verb before ``connect`` or after ``aclose`` raises ClosedError.
 
-    ``queue`` is always the physical name (or URL, where the broker has them).
+    ``queue`` is always the physical name (or URL, where the broker has them). Arguments out of
+    range, and empty or too long lists, raise RefusedError. A closed broker stays closed.
 
     Attributes:
         capabilities: what this broker can do.
@@ -140,7 +141,11 @@ class Broker(ABC):
 
     @abstractmethod
     async def declare(self, queue: str, options: QueueOptions) -> None:
-        """Make the queue exist; keeps its messages if it does.
+        """Make the queue exist.
+
+        The options are those of a queue that is made now. One that exists keeps its messages
+        and its options; a dead letter policy is added where it has none, so that it does not
+        matter in which order an app opens its queues.
 
         Raises:
             BrokerError: it cannot be created.

@@ -7,7 +7,7 @@ Messages end with the process. Ordered queues (``*.fifo``) are refused.
 from __future__ import annotations
 
 import asyncio
-import math
+import dataclasses
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -97,8 +97,7 @@ class MemoryBroker(Broker):
     async def ping(self, queues: Sequence[str]) -> None:  # noqa: D102
         await self._enter("ping")
 
-    async def declare(self, queue: str, options: QueueOptions) -> None:
-        """Make the queue exist with these options; a later call replaces them."""
+    async def declare(self, queue: str, options: QueueOptions) -> None:  # noqa: D102
         await self._enter("declare")
         dead_name = options.dead_letter_queue
         if dead_name == queue:
@@ -106,9 +105,17 @@ class MemoryBroker(Broker):
         if options.max_receive_count < 1:
             raise _refused("declare", queue, "max_receive_count must be 1 or more")
         _check_seconds("declare", queue, "lease_s", options.lease_s, limits.MAX_LEASE_S)
+        known = queue in self._queues
         declared = self._queue("declare", queue)
-        declared.dead_letters = None if dead_name is None else self._queue("declare", dead_name)
-        declared.options = options
+        if not known:
+            declared.options = dataclasses.replace(options, dead_letter_queue=None)
+        if dead_name is not None and declared.dead_letters is None:
+            declared.dead_letters = self._queue("declare", dead_name)
+            declared.options = dataclasses.replace(
+                declared.options,
+                dead_letter_queue=dead_name,
+                max_receive_count=options.max_receive_count,
+            )
 
     async def describe(self, queue: str) -> QueueInfo:  # noqa: D102
         await self._enter("describe")
@@ -312,7 +319,8 @@ def _check_batch(verb: str, queue: str, items: Sequence[object]) -> None:
 def _check_seconds(
     verb: str, queue: str, name: str, value: float, most: float, *, zero: bool = False
 ) -> None:
-    if not (0 <= value <= most and (zero or value > 0)) or math.isnan(value):
+    # Not a number fails both comparisons.
+    if not (0 <= value <= most and (zero or value > 0)):
         raise _refused(
             verb, queue, f"{name} is {value}; it must be {'' if zero else 'above '}0 to {most:.0f}"
         )

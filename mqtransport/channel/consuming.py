@@ -238,7 +238,7 @@ class ConsumingChannel(Channel):
         if not task.cancelled() and (error := task.exception()) is not None:
             self._hand.finish(held, Outcome.LEASE_LOST)
             self._fail(error)
-        elif held.interruption is Interruption.STOP:
+        elif held.settling is None and held.interruption is Interruption.STOP:
             self._settler.release(held, 0.0)  # stopped before its first step
         elif held.settling is None:
             self._hand.finish(held, Outcome.LEASE_LOST)  # cancelled from outside

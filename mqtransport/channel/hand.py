@@ -155,11 +155,10 @@ class Hand:
         self._held[held] = None
 
     def begin_settle(self, held: Held, outcome: Outcome, until: float) -> bool:
-        """Note that a delivery is being settled; False if its outcome is decided already."""
-        if held.outcome is not None:
+        """Note that a delivery is being settled; False if that is decided already."""
+        if held.outcome is not None or held.settling is not None:
             return False
-        if held.settling is None:
-            self.unfinished -= 1
+        self.unfinished -= 1
         held.settling = outcome
         held.settle_until = until
         return True

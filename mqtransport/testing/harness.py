@@ -26,18 +26,23 @@ class FaultHooks(Protocol):
 
     def refuse_one_entry(self, verb: Refusable) -> AbstractAsyncContextManager[None]:
         """Let the broker refuse exactly one item of the next call, and take the others."""
+        ...
 
     def throttled(self) -> AbstractAsyncContextManager[None]:
         """Let the broker answer every call with "slow down", and carry none out."""
+        ...
 
     def unreachable(self) -> AbstractAsyncContextManager[None]:
         """Let every connection be refused."""
+        ...
 
     def garbage_reply(self) -> AbstractAsyncContextManager[None]:
         """Let every call be answered as a success whose content makes no sense."""
+        ...
 
     def hanging(self) -> AbstractAsyncContextManager[None]:
         """Let no call be answered."""
+        ...
 
 
 class BrokerHarness(ABC):

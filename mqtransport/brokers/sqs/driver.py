@@ -146,13 +146,17 @@ class SQSBroker(Broker):
     async def declare(self, queue: str, options: QueueOptions) -> None:  # noqa: D102
         attributes = {"VisibilityTimeout": str(max(1, encoding.whole_seconds(options.lease_s)))}
         async with self._verb("create", "sqs:CreateQueue", queue) as verb:
+            policy = None
             if options.dead_letter_queue is not None:
                 dead_letters = verb.on(options.dead_letter_queue)
                 await dead_letters.create({})
-                attributes["RedrivePolicy"] = encoding.redrive_policy(
+                policy = encoding.redrive_policy(
                     await dead_letters.arn(), options.max_receive_count
                 )
-            await verb.create(attributes)
+                attributes["RedrivePolicy"] = policy
+            made = await verb.create(attributes)
+            if policy is not None and not made:
+                await verb.add_redrive(policy)
 
     async def describe(self, queue: str) -> QueueInfo:  # noqa: D102
         try:

@@ -78,16 +78,19 @@ class Verb:
             raise BadReplyError("the answer has no QueueArn")
         return arn
 
-    async def create(self, attributes: Mapping[str, str]) -> None:
+    async def create(self, attributes: Mapping[str, str]) -> bool:
         """Make the queue exist; one that does is kept as it is.
 
         Looks before it creates, so an app that may not create queues runs on existing ones.
+
+        Returns:
+            Whether it was made now.
         """
         if is_url(self.about.queue):
             await self.arn()
-            return
+            return False
         if await self._exists(QueueNotFoundError, AccessDeniedError):
-            return
+            return False
         self.asked = True
         try:
             reply = await self._request(
@@ -96,9 +99,15 @@ class Verb:
         except RefusedError as refused:
             # Somebody else made it in between, with other attributes (QueueNameExists).
             if await self._exists(QueueNotFoundError):
-                return
+                return False
             raise refused from refused.__cause__
         self._urls.remember(self.about.queue, encoding.queue_url(reply))
+        return True
+
+    async def add_redrive(self, policy: str) -> None:
+        """Give the queue a dead letter policy unless it has one."""
+        if "RedrivePolicy" not in await self.attributes("All"):
+            await self.ask("set_queue_attributes", Attributes={"RedrivePolicy": policy})
 
     async def _exists(self, *no: type[BrokerError]) -> bool:
         try:

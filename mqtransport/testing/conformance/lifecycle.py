@@ -73,6 +73,17 @@ class Lifecycle:
         same(plain.max_receive_count, None, "max_receive_count without a dead letter queue")
 
     @case
+    async def test_a_dead_letter_policy_is_added_to_a_queue_without_one(self, bench: Bench) -> None:
+        """A later declare adds it; one without a policy takes nothing away."""
+        dead, queue = await bench.new_queue(), await bench.new_queue()
+        options = QueueOptions(dead_letter_queue=dead, max_receive_count=7)
+        for later in (options, QueueOptions()):
+            await bench.broker.declare(queue, later)
+            info = await bench.broker.describe(queue)
+            claim(info.max_receive_count in (7, None), f"7, not {info.max_receive_count}")
+            claim(info.dead_letter_queue in (dead, None), f"not {info.dead_letter_queue!r}")
+
+    @case
     async def test_describe_tells_a_lowered_limit(self, bench: Bench) -> None:
         """The limit in force on this queue, not the broker's."""
         queue = await bench.limited_queue(2048)

@@ -80,8 +80,9 @@ def failures(suite: type, harness: BrokerHarness) -> dict[str, Exception]:
 
 
 async def _run(function: Case, suite: object, harness: BrokerHarness) -> None:
+    limit = asyncio.timeout(harness.case_timeout_s)
     try:
-        async with asyncio.timeout(harness.case_timeout_s) as limit:
+        async with limit:
             broker = harness.make_broker()
             await broker.connect()
             try:

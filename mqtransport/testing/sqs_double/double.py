@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections import Counter
@@ -10,14 +9,13 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from mqtransport.clock import SystemClock
+from mqtransport.clock import Clock, SystemClock
 
 from .actions import Actions, read_receive, received
 from .errors import SQSError
 from .faults import Chooser, EntryFault, Faults, chooser
 from .messages import MessageRecord, record_of
 from .polls import Polls
-from .queues import Clock
 from .server import Endpoint
 from .store import ACCOUNT, Store
 from .thread import LoopBound, in_thread, on_loop
@@ -130,8 +128,6 @@ class SQSDouble(LoopBound):
     ) -> None:
         if self._polls is not None:
             self._polls.end_all()
-        # Answers of ended polls leave before their connections are closed.
-        await asyncio.sleep(0)
         await self._endpoint.aclose()
         self._unbind()
 

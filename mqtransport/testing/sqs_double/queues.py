@@ -11,7 +11,8 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+
+from mqtransport.clock import Clock
 
 from .attributes import Settings
 from .errors import SQSError, invalid_parameter
@@ -24,16 +25,6 @@ MAX_LEASE_S = 43_200
 
 MAX_IN_FLIGHT = 120_000
 """Messages in flight in a standard queue before ``OverLimit`` (ChangeMessageVisibility)."""
-
-
-class Clock(Protocol):
-    """Where the double reads time; any clock of the library fits."""
-
-    def monotonic(self) -> float:
-        """Seconds since an arbitrary point; never goes back."""
-
-    def time(self) -> float:
-        """Seconds since the Unix epoch."""
 
 
 def _nobody(_: Queue) -> None:

@@ -55,10 +55,10 @@ class Endpoint:
             handler_cancellation=self._cancel_gone,
             access_log=None,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=_END_TIMEOUT_S)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, backlog=1_024).start()
-        bound: int = self._runner.addresses[0][1]
+        self._runner = runner = web.ServerRunner(server, shutdown_timeout=_END_TIMEOUT_S)
+        await runner.setup()
+        await web.TCPSite(runner, host, port, backlog=1_024).start()
+        bound: int = runner.addresses[0][1]
         return bound
 
     async def aclose(self) -> None:

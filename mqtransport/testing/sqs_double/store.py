@@ -7,13 +7,15 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 
+from mqtransport.clock import Clock
+
 from . import attributes
 from .attributes import Settings, check_settings
 from .contents import Contents
 from .errors import SQSError, invalid_parameter
 from .line import StandardLine
 from .messages import Message
-from .queues import Clock, Queue
+from .queues import Queue
 from .receipts import ReceiptBook
 
 ACCOUNT = "000000000000"

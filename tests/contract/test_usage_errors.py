@@ -1,0 +1,219 @@
+"""Mistakes: a typed error at the call that made it, saying what to change."""
+
+import random
+import re
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from mqtransport import (
+    ChannelError,
+    ConfigurationError,
+    ImportMessageError,
+    MessageRefusedError,
+    MQApp,
+    MQTransportError,
+    Producer,
+    SQSApp,
+    UsageError,
+)
+from mqtransport.errors import ClosedError, NotStartedError
+from mqtransport.testing.sqs_double import SQSDouble
+from tests.contract.support import Number, Numbers, consumer, sqs_app
+
+
+async def ignore(body: Number) -> None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("rabbit://localhost", "supported are memory://"),
+        ("localhost:9324", "no scheme"),
+        ("http://localhost:9324", "MQ_BROKER=sqs"),
+        ("http://key:secret@localhost", "MQ_USERNAME and MQ_PASSWORD"),
+        ("sqs://eu-west-1?endpoint=x", "endpoint_url"),
+        ("sqs://eu-west-1/orders", "endpoint_url"),
+    ],
+)
+async def test_a_wrong_url(url: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(says)) as caught:
+        await MQApp.connect(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("region", ["Europe West", "eu_west_1", "eu-west-1.evil.example/"])
+async def test_a_wrong_region(region: str) -> None:
+    with pytest.raises(ConfigurationError, match="region"):
+        await MQApp.connect(broker="sqs", region=region, username="a", password="b")
+
+
+async def test_half_a_credential_pair() -> None:
+    with pytest.raises(ConfigurationError, match="MQ_PASSWORD is missing"):
+        await SQSApp.create(username="key", region="us-east-1")
+    with pytest.raises(ConfigurationError, match="MQ_USERNAME is missing"):
+        await SQSApp.create(password="secret", region="us-east-1")
+
+
+async def test_a_queue_that_does_not_exist_names_queue_region_and_setting() -> None:
+    async with SQSDouble() as double, sqs_app(double.url) as app:
+        for create in (app.create_producing_channel, app.create_consuming_channel):
+            with pytest.raises(ChannelError) as caught:
+                await create("ordres")
+            for word in ("ordres", "us-east-1", "MQ_QUEUE_", "MQ_CREATE_QUEUES"):
+                assert word in str(caught.value)
+
+
+async def test_create_queues_makes_it_with_a_redrive_policy() -> None:
+    async with SQSDouble() as double, sqs_app(double.url, create_queues=True) as app:
+        await app.create_consuming_channel("orders", dead_letter="orders-dlq")
+        info = await app.broker.describe("orders")
+        assert info.dead_letter_queue is not None
+        assert info.dead_letter_queue.endswith("orders-dlq")
+        assert info.max_receive_count == 3 * 5 + 5
+
+
+async def test_fifo_queues_are_refused_for_now() -> None:
+    for url in ("memory://", "sqs://us-east-1"):
+        app = await MQApp.connect(url, username="a", password="b")
+        with pytest.raises(ConfigurationError, match=r"\.fifo"):
+            await app.create_producing_channel("orders.fifo")
+        await app.shutdown()
+
+
+async def test_names_used_twice() -> None:
+    app = await MQApp.connect("memory://")
+    channel = await app.create_consuming_channel("orders")
+    out = await app.create_producing_channel("orders")
+    with pytest.raises(UsageError, match="consuming channel already"):
+        await app.create_consuming_channel("orders")
+    with pytest.raises(UsageError, match="producing channel already"):
+        await app.create_producing_channel("orders")
+    channel.add_consumer(consumer(ignore))
+    with pytest.raises(UsageError, match="'number' already"):
+        channel.add_consumer(consumer(ignore))
+    out.add_producer(Numbers())
+    with pytest.raises(UsageError, match="'number' already"):
+        out.add_producer(Numbers())
+    await app.shutdown()
+
+
+async def test_two_names_for_one_physical_queue() -> None:
+    app = await MQApp.connect("memory://", queues={"a": "shared", "b": "shared"})
+    await app.create_producing_channel("a")
+    with pytest.raises(UsageError, match="already"):
+        await app.create_producing_channel("b")
+    await app.shutdown()
+
+
+async def test_a_model_that_is_no_model() -> None:
+    class Wrong(Producer[Any]):
+        name = "wrong"
+        Model = dict  # type: ignore[assignment]
+
+    app = await MQApp.connect("memory://")
+    channel = await app.create_producing_channel("orders")
+    with pytest.raises(UsageError, match="subclass of pydantic.BaseModel"):
+        channel.add_producer(Wrong())
+    await app.shutdown()
+
+
+async def test_wrong_order_of_calls() -> None:
+    app = await MQApp.connect("memory://")
+    with pytest.raises(UsageError, match="no channels"):
+        await app.start()
+    out = await app.create_producing_channel("orders")
+    out.add_producer(producer := Numbers())
+    with pytest.raises(NotStartedError, match=r"app\.start\(\)"):
+        await producer.produce(n=1)
+    channel = await app.create_consuming_channel("orders")
+    with pytest.raises(UsageError, match=r"add_consumer\(\)"):
+        await app.start()
+    channel.add_consumer(consumer(ignore))
+    await app.start()
+    with pytest.raises(UsageError, match="started already"):
+        await app.start()
+    await app.shutdown()
+    for call in (app.start, app.ping, lambda: app.create_producing_channel("x")):
+        with pytest.raises(ClosedError):
+            await call()
+    with pytest.raises(ClosedError):
+        await producer.produce(n=1)
+    app.state = 1
+    assert app.export_unsent_messages() == {}
+    await app.shutdown()
+
+
+class Text(BaseModel):
+    text: str
+
+
+class Texts(Producer[Text]):
+    name = "text"
+
+
+@pytest.mark.parametrize("broker", ["memory", "sqs"])
+async def test_messages_that_can_never_be_sent(broker: str) -> None:
+    async with SQSDouble() as double:
+        double.create_queue("orders")
+        url, options = (double.url, {"broker": "sqs"}) if broker == "sqs" else ("memory://", {})
+        app = await MQApp.connect(
+            url, region="us-east-1", username="a", password="b", wait_s=1, **options
+        )
+        channel = await app.create_producing_channel("orders")
+        channel.add_producer(producer := Texts())
+        await app.start()
+        double.reset_counts()
+        seeded = random.Random(1)
+        incompressible = "".join(chr(seeded.randrange(0x4E00, 0x9000)) for _ in range(900_000))
+        for attempt, says in (
+            (lambda: producer.produce(text=incompressible), "bytes"),
+            (lambda: producer.produce(text="\ud800"), "text"),
+            (lambda: producer.produce(txt="x"), "Field required"),
+            (lambda: producer.send(Text(text="x"), delay_s=901), "0 to 900"),
+            (lambda: producer.send(Text(text="x"), delay_s=-1), "0 to 900"),
+            (lambda: producer.send(Text(text="x"), group="a b"), "group"),
+            (lambda: producer.send(Number(n=1)), "takes Text, not Number"),  # type: ignore[arg-type]
+            (lambda: channel.send_message("text", {"n": float("nan")}), "Field required"),
+            (lambda: channel.send_message("other", {"n": float("nan")}), "no JSON form"),
+            (lambda: channel.send_message("other", {"n": object()}), "no JSON form"),
+        ):
+            with pytest.raises(MessageRefusedError, match=re.escape(says)) as caught:
+                await attempt()
+            assert caught.value.outcome == "not_sent"
+            assert incompressible[:40] not in str(caught.value)
+        with pytest.raises(UsageError, match="no message name"):
+            await channel.send_message("not a name", {})
+        assert double.requests["SendMessageBatch"] == 0
+        assert (await producer.produce(text="\x00\ufffe😀")).state == "confirmed"
+        await app.shutdown()
+
+
+async def test_imports_are_taken_whole_or_not_at_all() -> None:
+    app = await MQApp.connect("memory://")
+    channel = await app.create_producing_channel("orders")
+    good = {"name": "number", "body": {"n": 1}}
+    for bad in (
+        {"orders": [good], "ordres": [good]},
+        {"orders": [good, {"name": "number"}]},
+        {"orders": [good, {"name": "no name", "body": {}}]},
+        {"orders": [good, {"name": "number", "body": {"x": "y" * 3_000_000}, "delay_s": 1e9}]},
+        {"orders": [good, "text"]},
+    ):
+        with pytest.raises(ImportMessageError):
+            app.import_unsent_messages(bad)
+        assert channel.unsent == 0
+    app.import_unsent_messages({"orders": [good]})
+    exported = app.export_unsent_messages()
+    assert exported == app.export_unsent_messages()
+    app.import_unsent_messages(exported)  # the same again: harmless
+    assert channel.unsent == 1
+    assert exported["orders"][0]["body"] == {"n": 1}
+    await app.shutdown()
+
+
+def test_every_error_of_a_mistake_is_below_one_root() -> None:
+    for error in (UsageError, ChannelError, ImportMessageError, ConfigurationError):
+        assert issubclass(error, MQTransportError)
