@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import re
+import sys
 from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
@@ -224,7 +225,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     block = next(one for one in blocks_of(DOCS / "quickstart.md", "python") if one.module == "shop")
     (tmp_path / "quickstart_shop.py").write_text(block.text, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(importlib.sys.modules, "quickstart_shop", raising=False)
+    monkeypatch.delitem(sys.modules, "quickstart_shop", raising=False)
     return importlib.import_module("quickstart_shop")
 
 

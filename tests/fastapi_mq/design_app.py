@@ -1,19 +1,25 @@
-# The application of DESIGN 3.2, word for word.
+# The application of DESIGN 3.2, word for word but for the layout.
 from typing import Annotated
+
 from fastapi import Depends, FastAPI
-from fastapi_mq import FastMQ, Producer
 from pydantic import BaseModel
+
+from fastapi_mq import FastMQ, Producer
+
 
 class Order(BaseModel):
     id: int
 
+
 app = FastAPI()
-mq = FastMQ(app)                                 # wraps the app's lifespan, adds /health/mq and the 503 mapping
-orders = mq.producer("orders", Order)            # a dependency that hands out a Producer[Order]
+mq = FastMQ(app)  # wraps the app's lifespan, adds /health/mq and the 503 mapping
+orders = mq.producer("orders", Order)  # a dependency that hands out a Producer[Order]
+
 
 @mq.consumer("orders")
 async def handle(order: Order) -> None:
     print("order", order.id)
+
 
 @app.post("/orders", status_code=202)
 async def place(order: Order, producer: Annotated[Producer[Order], Depends(orders)]) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
+from pydantic import BaseModel
+
 from mqtransport import MQApp, MQSettings
 from mqtransport.brokers.memory import MemoryBroker
 from mqtransport.errors import BrokerUnavailableError
-from pydantic import BaseModel
 
 CANARIES = (
     "arn:aws:sqs:eu-west-1:123456789012:orders",
@@ -134,5 +135,5 @@ async def client_of(app: FastAPI, *, raises: bool = True) -> AsyncIterator[Async
 async def eventually(claim: Callable[[], bool], within_s: float = 5.0) -> None:
     """Yield to the loop until the claim holds; for state that nothing announces."""
     async with asyncio.timeout(within_s):
-        while not claim():
+        while not claim():  # noqa: ASYNC110 - nothing announces it, which is why this exists
             await asyncio.sleep(0)

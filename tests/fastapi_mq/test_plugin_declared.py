@@ -6,10 +6,11 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import pytest
 from fastapi import Depends, FastAPI
-from fastapi_mq import Consumer, Delivery, FastMQ, Producer, Retry
-from mqtransport.errors import ChannelError, UsageError
 from plugin_doubles import Invoice, Order, ScriptedBroker, creating, serving
 from pydantic import BaseModel, RootModel
+
+from fastapi_mq import Consumer, Delivery, FastMQ, Producer, Retry
+from mqtransport.errors import ChannelError, UsageError
 
 T = TypeVar("T")
 
@@ -118,7 +119,8 @@ def test_an_illegal_name_is_refused(mq: FastMQ, name: str) -> None:
 
 
 @pytest.mark.xfail(
-    strict=True, reason="declared.py:105: the text says 'pass name=' to somebody who passed one, "
+    strict=True,
+    reason="declared.py:105: the text says 'pass name=' to somebody who passed one, "
     "and never what is legal (check() of participants does)",
 )
 def test_the_refusal_of_a_name_says_what_is_legal(mq: FastMQ) -> None:
@@ -191,9 +193,7 @@ async def _handle(body: Any) -> None: ...
 )
 def test_a_refused_declaration_changes_nothing(mq: FastMQ) -> None:
     mq.consumer("orders", model=Order, concurrency=1)(_handle)
-    refusal(
-        lambda: mq.consumer("orders", model=Invoice, dead_letter="x", concurrency=2)(_handle)
-    )
+    refusal(lambda: mq.consumer("orders", model=Invoice, dead_letter="x", concurrency=2)(_handle))
     mq.consumer("orders", model=Invoice, dead_letter="y")(_handle)
 
 
@@ -203,9 +203,7 @@ def test_a_refused_declaration_changes_nothing(mq: FastMQ) -> None:
     "'concurrency must be 1 or more' without the queue",
 )
 def test_an_impossible_concurrency_is_refused_at_decoration(mq: FastMQ) -> None:
-    assert "orders" in refusal(
-        lambda: mq.consumer("orders", model=Order, concurrency=0)(_handle)
-    )
+    assert "orders" in refusal(lambda: mq.consumer("orders", model=Order, concurrency=0)(_handle))
 
 
 async def test_declaring_while_running_is_refused(mq: FastMQ) -> None:

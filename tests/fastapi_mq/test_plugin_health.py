@@ -6,9 +6,19 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
+from httpx import AsyncClient
+from plugin_doubles import (
+    CANARIES,
+    Order,
+    ScriptedBroker,
+    creating,
+    eventually,
+    secretive,
+    serving,
+)
+
 from fastapi_mq import FastMQ, MQApp, Producer
 from fastapi_mq.health import HealthCheck
-from httpx import AsyncClient
 from mqtransport.errors import (
     AccessDeniedError,
     BrokerError,
@@ -18,15 +28,6 @@ from mqtransport.errors import (
     RefusedError,
     SendError,
     ThrottledError,
-)
-from plugin_doubles import (
-    CANARIES,
-    Order,
-    ScriptedBroker,
-    creating,
-    eventually,
-    secretive,
-    serving,
 )
 
 PATHS = ["/health/mq", "/health/mq/live", "/health/mq/ready"]
@@ -384,9 +385,9 @@ async def test_a_hanging_broker_is_a_ready_warning_in_time(broker: ScriptedBroke
             )
 
 
-@pytest.mark.parametrize(("error", "label"), [
-    (QueueNotFoundError, "not_found"), (AccessDeniedError, "denied")
-])
+@pytest.mark.parametrize(
+    ("error", "label"), [(QueueNotFoundError, "not_found"), (AccessDeniedError, "denied")]
+)
 async def test_a_consumed_queue_that_vanished_is_ready_503(
     broker: ScriptedBroker, error: type[BrokerError], label: str
 ) -> None:

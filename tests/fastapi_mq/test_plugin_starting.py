@@ -1,13 +1,17 @@
 import asyncio
 import gc
+import inspect
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import mqtransport.app
 import pytest
 from fastapi import FastAPI
+from plugin_doubles import Order, ScriptedBroker, creating, eventually, serving
+
+import mqtransport.app
 from fastapi_mq import ChannelError, FastMQ, MQSettings
 from mqtransport import MQApp
 from mqtransport.errors import (
@@ -17,7 +21,6 @@ from mqtransport.errors import (
     QueueNotFoundError,
 )
 from mqtransport.testing.sqs_double import SQSDouble
-from plugin_doubles import Order, ScriptedBroker, creating, eventually, serving
 
 
 def library_tasks() -> set[str]:
@@ -387,10 +390,31 @@ async def test_a_running_handler_finishes_before_the_broker_is_closed() -> None:
     assert mq_app.consuming_channels[0].counts.acked == 1
 
 
-async def test_the_defaults_leave_time_for_a_start() -> None:
-    import inspect
+@pytest.mark.xfail(
+    strict=True,
+    reason="plugin.py:265: the report of shutdown() is thrown away; buffered messages that were "
+    "not sent (MQ_CONFIRM=0) end with the process without a word in the log",
+)
+async def test_messages_left_in_the_buffer_at_the_end_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broker = ScriptedBroker()
+    mq = FastMQ(create=creating(broker, confirm=False, stop_timeout_s=0.1))
+    mq.producer("orders", Order)
+    app = FastAPI()
+    mq.init_app(app)
+    async with serving(app):
+        broker.errors["send"] = BrokerUnavailableError("scripted: down")
+        mq_app = app.state.mq
+        sent = await mq_app.producing_channels[0].producers[0].produce(id=1)
+        assert sent.state == "buffered"
+    assert mq_app.export_unsent_messages()["orders"]
+    warnings = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert any("orders" in one and "unsent" in one for one in warnings)
 
-    assert inspect.signature(FastMQ).parameters["start_timeout_s"].default <= 10.0
+
+def test_the_default_start_limit_is_the_contract_of_10_s() -> None:
+    assert inspect.signature(FastMQ).parameters["start_timeout_s"].default == 10.0
 
 
 @pytest.mark.xfail(strict=True, reason="plugin.py:73: start_timeout_s is not validated")

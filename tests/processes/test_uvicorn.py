@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from mqtransport.testing.sqs_double import SQSDouble
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
@@ -37,8 +38,10 @@ class Order(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app):
-    yield
-    print("user down, queues closed:", app.state.kept.closed, flush=True)
+    try:
+        yield
+    finally:
+        print("user down, queues closed:", app.state.kept.closed, flush=True)
 
 
 app = FastAPI(lifespan=lifespan)
@@ -200,6 +203,24 @@ def test_sigterm_with_an_open_stream_still_runs_the_shutdown(tmp_path: Path) -> 
             server.process.send_signal(signal.SIGTERM)
             server.wait_for("user down, queues closed: True")
             assert server.ended() in (0, -signal.SIGTERM)
+
+
+def test_a_second_sigint_still_closes_the_queues(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        url = server.url()
+        with httpx.stream("GET", f"{url}/stream", timeout=WAIT_S) as answer:
+            assert next(answer.iter_bytes()) == b"first"
+            httpx.post(f"{url}/orders", json={"id": 1}, timeout=WAIT_S)
+            server.wait_for("handler began")
+            server.process.send_signal(signal.SIGINT)
+            server.wait_for("Shutting down")
+            # uvicorn now skips the shutdown event: the lifespan's task is cancelled instead.
+            server.process.send_signal(signal.SIGINT)
+            server.wait_for("user down, queues closed: True")
+            server.ended()
+    assert "was destroyed but it is pending" not in server.text
+    assert "never retrieved" not in server.text
+    assert "died; restart" not in server.text
 
 
 def test_two_workers_on_the_memory_broker_are_warned(tmp_path: Path) -> None:

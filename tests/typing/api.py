@@ -3,8 +3,7 @@
 Each ignore stands on a line that must be an error: both checkers report one that is not needed.
 """
 
-# pyright: strict, reportUnnecessaryTypeIgnoreComment=true, reportUnusedFunction=false
-# pyright: enableTypeIgnoreComments=false, reportUnusedClass=false, reportMissingParameterType=true
+# pyright: strict
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """Producers and consumers: how they are declared, and which declarations are refused."""
 
+import asyncio
 import logging
 from typing import Any, Generic, TypeVar
 
 import pytest
 from pydantic import BaseModel, RootModel
 
-from mqtransport import Consumer, MQApp, Producer
-from mqtransport.errors import MessageRefusedError, NotStartedError, UsageError
+from mqtransport import Consumer, MQApp, Producer, Sent
+from mqtransport.errors import MessageRefusedError, NotStartedError, SendError, UsageError
 
 
 class Order(BaseModel):
@@ -220,3 +221,22 @@ async def test_a_refused_participant_leaves_the_channel_as_it_was(app: MQApp) ->
     with pytest.raises(UsageError, match="'what'"):
         channel.add_consumer(MC_Bad())
     assert channel.consumers == []
+
+
+@pytest.mark.xfail(strict=True, reason="NotStartedError of one entry discards the others' results")
+async def test_sending_many_reports_each_entry_also_when_the_app_stops_meanwhile() -> None:
+    app = await MQApp.connect("memory://")
+
+    class P(Producer[Order]):
+        name = "n"
+
+    channel = await app.create_producing_channel("orders", max_buffered=5)
+    channel.add_producer(producer := P())
+    await app.start()
+    sending = asyncio.create_task(producer.send_many([Order(id=n) for n in range(50)]))
+    await asyncio.sleep(0)
+    await app.shutdown(timeout=1)
+    results = await sending
+    assert len(results) == 50
+    assert all(isinstance(one, Sent | SendError) for one in results)
+    assert any(isinstance(one, Sent) for one in results)

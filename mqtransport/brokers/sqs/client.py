@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
 import os
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from mqtransport.errors import ConfigurationError
 
 CONNECT_TIMEOUT_S = 3.0
 CLOSE_TIMEOUT_S = 2.0
+LARGE_BYTES = 512 * 1024
+"""Larger request bodies are streamed."""
+
 RELOAD_INTERVAL_S = 30.0
 """At most this often refused credentials are looked up anew: a wrong key must not become a
 storm of calls to the metadata service."""
@@ -160,6 +164,7 @@ async def _open(options: Options, clock: Clock) -> Clients:
         ]
         for client in (polls, control):
             client.meta.events.register("before-parse.sqs", _keep_raw)
+            client.meta.events.register("before-send.sqs", _stream_large)
         custom = ".amazonaws.com" not in control.meta.endpoint_url
         return Clients(polls, control, region, custom, chain, stack.pop_all())
 
@@ -185,3 +190,9 @@ def _keep_raw(
     # botocore parses garbage with status 200 into {}, like an empty poll; see encoding.RAW.
     if response_dict["status_code"] < 300:
         customized_response_dict[RAW] = response_dict
+
+
+def _stream_large(request: Any, **_: Any) -> None:
+    # aiohttp warns of large bodies in one piece (a ResourceWarning from 1 MiB on).
+    if isinstance(request.body, bytes) and len(request.body) > LARGE_BYTES:
+        request.body = io.BytesIO(request.body)

@@ -535,3 +535,12 @@ async def test_a_port_that_nobody_listens_on_fails_fast():
         error = await failure(broker.ping([]))
     assert type(error) is BrokerUnavailableError
     assert not isinstance(error, AccessDeniedError)
+
+
+async def test_a_message_of_one_mebibyte_is_sent_without_a_warning(broker: SQSBroker) -> None:
+    # Every character of it is escaped in the request, so that is twice as large.
+    largest = '"' * (1_048_576 - len("NameString" + "x"))
+    (sent,) = await broker.send("orders", [outgoing(largest)])
+    assert isinstance(sent, str), sent
+    (raw,) = await broker.receive("orders", max_messages=1, wait_s=0, lease_s=30)
+    assert raw.body == largest

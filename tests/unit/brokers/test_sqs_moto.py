@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -15,44 +10,15 @@ from mqtransport.broker import QueueOptions
 from mqtransport.brokers.sqs import SQSBroker
 from mqtransport.errors import QueueNotFoundError, RefusedError, StaleReceiptError
 from mqtransport.message import Attribute, Outgoing
+from tests.emulators import moto_server
 
 pytestmark = pytest.mark.emulator
-START_S = 60
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    # Port 0 lets the kernel choose; moto prints what it got.
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr is not None
-        lines = iter(process.stderr.readline, "")
-        found = next(line for line in lines if "Running on http" in line)
-        url = found.split("Running on ")[1].split()[0]
-        _wait_for(url)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(START_S)
-        if process.stderr is not None:
-            process.stderr.close()
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
-        except urllib.error.URLError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        else:
-            return
+    with moto_server() as started:
+        yield started
 
 
 async def test_a_message_makes_its_round_trip(url: str):

@@ -168,7 +168,7 @@ async def with_bare_third(msg, app, what) -> None: ...  # type: ignore[no-untype
 async def with_bare_keyword(msg: Model, *, what) -> None: ...  # type: ignore[no-untyped-def]
 
 
-async def with_broken_annotation(msg: Model, app: "not an annotation") -> None: ...  # type: ignore[valid-type] # noqa: F722, UP037
+async def with_broken_annotation(msg: Model, app: "not an annotation") -> None: ...  # type: ignore[valid-type] # noqa: F722
 
 
 async def without_parameters() -> None: ...
