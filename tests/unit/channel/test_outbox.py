@@ -86,6 +86,15 @@ def test_room_is_bounded_by_count_and_bytes_and_one_alone_always_fits() -> None:
     assert not box.has_room(1)
 
 
+def test_a_removed_message_gives_its_bytes_back_while_others_are_held() -> None:
+    gone = entry("gone", 50)
+    box = outbox(entry("stays", 50), gone, max_bytes=100)
+    assert not box.has_room(1)
+    box.remove(gone)
+    assert box.has_room(50)
+    assert not box.has_room(51)
+
+
 def test_messages_in_flight_take_room() -> None:
     box = outbox(entry("1"), max_messages=1)
     take(box)
