@@ -38,6 +38,15 @@ class ConsumedQueue:
     concurrency: int | None = None
     retry: Retry | None = None
 
+    def options(self) -> dict[str, Any]:
+        """Return what was given, as arguments of ``create_consuming_channel``."""
+        given = {
+            "dead_letter": self.dead_letter,
+            "concurrency": self.concurrency,
+            "retry": self.retry,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
     def merge(self, queue: str, **options: Any) -> None:
         """Take the options of a further consumer.
 

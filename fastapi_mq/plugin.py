@@ -274,11 +274,11 @@ class FastMQ:
         for queue, consumed in self._consumed.items():
             channel = mq_app.consuming_channel(queue)
             if channel is None:
-                options = {"concurrency": consumed.concurrency, "retry": consumed.retry}
-                channel = await mq_app.create_consuming_channel(
-                    queue,
-                    dead_letter=consumed.dead_letter,
-                    **{name: value for name, value in options.items() if value is not None},
+                channel = await mq_app.create_consuming_channel(queue, **consumed.options())
+            elif consumed.options():
+                raise UsageError(
+                    f"queue {queue!r}: create= has made its channel, so {consumed.options()} must "
+                    f"be given there, not to mq.consumer()"
                 )
             for name, source in consumed.consumers.items():
                 channel.add_consumer(source())

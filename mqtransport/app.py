@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from random import Random
 from typing import Any, Self, TypeVar
 
-from mqtransport.broker import Broker, QueueOptions
+from mqtransport.broker import Broker, QueueInfo, QueueOptions
 from mqtransport.brokers.select import make_broker
 from mqtransport.channel import Channel, ConsumingChannel, Counts, ProducingChannel
 from mqtransport.channel.base import QueueRef, Tools
@@ -31,6 +31,9 @@ logger = logging.getLogger("mqtransport.app")
 
 PASSIVE_PING_S = 5.0
 """A good call on any channel within so many seconds is as good as a ping."""
+
+RECEIVE_HEADROOM = 5
+"""Deliveries that a created queue's own redrive policy leaves beyond ``max_deliveries``."""
 
 _Options = TypeVar("_Options", SendOptions, ReceiveOptions)
 
@@ -63,6 +66,9 @@ class MQApp:
         channel = await app.create_consuming_channel("orders")
         channel.add_consumer(MC_Order())
         await app.run_forever()
+
+    Made from a broker directly, as in ``MQApp(MemoryBroker())``, it leaves ``connect`` of the
+    broker to the caller and closes it at shutdown.
 
     Attributes:
         state: anything the application likes; consumers read ``mq_app.state``.
@@ -381,6 +387,7 @@ class MQApp:
         if self._settings.create_queues or limits.creates_queues:
             await self._broker.declare(physical, _queue_options(receiving, target))
         info = await self._broker.describe(physical)
+        _warn_if_pre_empted(queue, receiving, info)
         size = info.max_message_bytes or limits.max_message_bytes
         return QueueRef(queue, physical, min(size, limits.max_message_bytes))
 
@@ -455,6 +462,24 @@ def _with_options(defaults: _Options, options: Mapping[str, Any]) -> _Options:
     return replace(defaults, **options)
 
 
+def _warn_if_pre_empted(queue: str, receiving: ReceiveOptions | None, info: QueueInfo) -> None:
+    """Warn if the queue's own redrive policy takes messages before the retry policy ends."""
+    if receiving is None or info.max_receive_count is None:
+        return
+    wanted = receiving.delivery_limit
+    if info.max_receive_count < wanted:
+        logger.warning(
+            "queue %r: its maxReceiveCount is %d, so the broker may dead-letter a message, without "
+            "a reason, before the retry policy (max_attempts %d, max_deliveries %d) does; "
+            "interrupted deliveries count too. Raise it to %d or more.",
+            queue,
+            info.max_receive_count,
+            receiving.retry.max_attempts,
+            wanted,
+            wanted + RECEIVE_HEADROOM,
+        )
+
+
 def _queue_options(
     receiving: ReceiveOptions | None, target: ProducingChannel | None
 ) -> QueueOptions:
@@ -463,5 +488,5 @@ def _queue_options(
     return QueueOptions(
         lease_s=receiving.lease_s,
         dead_letter_queue=target.queue.physical if target is not None else None,
-        max_receive_count=receiving.delivery_limit + 5,
+        max_receive_count=receiving.delivery_limit + RECEIVE_HEADROOM,
     )

@@ -201,13 +201,22 @@ class RetryMessage(MQTransportError):
     """Raise it in a handler to have the message delivered again after a delay of your own.
 
     Args:
-        delay_s: seconds until the next delivery, 0 or more; None leaves it to the channel's
-            retry policy.
+        delay_s: seconds until the next delivery, 0 to 39,600 (11 hours); None leaves it to the
+            channel's retry policy.
         reason: a short text for the log.
+
+    Raises:
+        UsageError: ``delay_s`` is out of range; in a handler that is a failure like any other.
     """
+
+    # SQS hides a message for 12 hours at most, counted from its receive; an hour is left for
+    # the handler (AWS, ChangeMessageVisibility).
+    MAX_DELAY_S: ClassVar[float] = 39_600.0
 
     def __init__(self, delay_s: float | None = None, reason: str = "asked by the handler") -> None:
         super().__init__(reason)
-        if delay_s is not None and delay_s < 0:
-            raise UsageError(f"RetryMessage: delay_s must be 0 or more, not {delay_s}")
+        if delay_s is not None and not 0 <= delay_s <= self.MAX_DELAY_S:
+            raise UsageError(
+                f"RetryMessage: delay_s must be 0 to {self.MAX_DELAY_S:.0f}, not {delay_s}"
+            )
         self.delay_s = delay_s

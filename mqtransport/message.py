@@ -131,7 +131,8 @@ class Delivery:
         sent_at: when it was sent, Unix seconds; None if unknown.
         received_at: when this delivery came in, Unix seconds.
         group: its group, None without one.
-        dead_letter: why it was dead-lettered, on a dead letter queue; None elsewhere.
+        dead_letter: why it was dead-lettered, if it ever was: on a dead letter queue, and after
+            it was moved back from there.
         lease_lost: True once the lease is gone; another consumer may have the message.
     """
 

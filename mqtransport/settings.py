@@ -84,7 +84,7 @@ class MQSettings(BaseSettings):
     concurrency: int = Field(default=10, ge=1)
     prefetch: int = Field(default=0, ge=0)
     wait_s: Seconds = Field(default=20.0, ge=0)
-    lease_s: Seconds = Field(default=30.0, ge=1)
+    lease_s: Seconds = Field(default=30.0, ge=1, le=43_200)
     max_processing_s: Seconds = Field(default=300.0, gt=0)
     send_timeout_s: Seconds = Field(default=10.0, gt=0)
     stop_timeout_s: Seconds = Field(default=25.0, ge=0)

@@ -48,7 +48,7 @@ class Facts:
     Attributes:
         id: the message id; None for messages of older or foreign producers.
         sent_at: Unix seconds at which the producer sent it; None if unknown.
-        headers: user headers; W3C trace context is two of them.
+        headers: user headers.
         dead_letter: why the message was dead-lettered, if it was.
     """
 

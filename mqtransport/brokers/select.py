@@ -41,9 +41,7 @@ def make_broker(settings: MQSettings, *, clock: Clock, random: Random) -> Broker
     if parts.scheme == "memory":
         return _memory(clock, random)
     if parts.scheme == "sqs":
-        return _sqs(
-            settings, clock, region=parts.netloc or None, endpoint_url=_endpoint_of(parts)
-        )
+        return _sqs(settings, clock, region=parts.netloc or None, endpoint_url=_endpoint_of(parts))
     raise ConfigurationError(
         f"MQ_URL names the unknown broker {parts.scheme!r}; supported are memory:// and "
         f"sqs://region, or an http(s) endpoint with MQ_BROKER=sqs"

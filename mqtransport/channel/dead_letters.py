@@ -83,7 +83,7 @@ class DeadLetters:
                 reason.queue,
             )
         name = held.delivery.name if held.delivery is not None else "unreadable"
-        await target.send_copy(name, held.message_id, raw.body, attributes)
+        await target.send_copy(name, held.message_id, raw.body, attributes, raw.group)
 
     def _reason(self, held: Held, error: BaseException, consumer: str | None) -> DeadLetter:
         return DeadLetter(

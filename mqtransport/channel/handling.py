@@ -26,6 +26,7 @@ from mqtransport.errors import (
     HandlerTimeoutError,
     InvalidMessageError,
     MalformedMessageError,
+    RetryMessage,
     UndeliverableError,
     UnknownMessageError,
 )
@@ -232,9 +233,11 @@ class Handling:
             )
 
     def _log_failure(self, held: Held, error: BaseException, label: str | None, fate: str) -> None:
-        # Undeliverable messages have no traceback worth a page; handler errors do.
-        trace = None if isinstance(error, UndeliverableError) else error
-        self._logger.warning(
+        # What was asked for, and what never ran, has no traceback worth a page.
+        asked = isinstance(error, RetryMessage)
+        trace = None if asked or isinstance(error, UndeliverableError) else error
+        self._logger.log(
+            logging.INFO if asked else logging.WARNING,
             "message %s failed in %s (attempt %d, %s): %s",
             held.message_id,
             label or "the channel",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mqtransport.errors import UsageError
+from mqtransport.limits import MAX_LEASE_S
 from mqtransport.policy import Backoff, OnRefused, Retry
 
 
@@ -52,7 +53,7 @@ class ReceiveOptions:
         concurrency: handlers that run at a time; 1 or more.
         prefetch: deliveries held beyond that, waiting; 0 hoards nothing.
         wait_s: how long a poll waits for a message; capped by the broker (SQS: 20 s).
-        lease_s: how long a delivery is ours before it must be renewed; 1 or more.
+        lease_s: how long a delivery is ours before it must be renewed; 1 to 43,200 (SQS's 12 h).
         max_processing_s: longest run of a handler; then it is cancelled, which counts as a
             failure.
         retry: attempts and delays of failed messages.
@@ -82,8 +83,10 @@ class ReceiveOptions:
             raise UsageError(f"concurrency must be 1 or more, not {self.concurrency}")
         if self.prefetch < 0:
             raise UsageError(f"prefetch must be 0 or more, not {self.prefetch}")
-        if self.wait_s < 0 or self.lease_s < 1 or self.max_processing_s <= 0:
-            raise UsageError("it must be wait_s >= 0, lease_s >= 1 and max_processing_s > 0")
+        if self.wait_s < 0 or self.max_processing_s <= 0:
+            raise UsageError("it must be wait_s >= 0 and max_processing_s > 0")
+        if not 1 <= self.lease_s <= MAX_LEASE_S:
+            raise UsageError(f"lease_s must be 1 to {MAX_LEASE_S:.0f}, not {self.lease_s}")
         if self.max_deliveries is not None and self.max_deliveries < self.retry.max_attempts:
             raise UsageError("max_deliveries must not be below retry.max_attempts")
         for label, value in (("on_unknown", self.on_unknown), ("on_invalid", self.on_invalid)):

@@ -160,7 +160,12 @@ class ProducingChannel(Channel):
             return error
 
     async def send_copy(
-        self, name: str, message_id: str, body: str, attributes: Mapping[str, Attribute]
+        self,
+        name: str,
+        message_id: str,
+        body: str,
+        attributes: Mapping[str, Attribute],
+        group: str | None,
     ) -> None:
         """Send a packed message as it is, always confirmed: a dead letter copy.
 
@@ -168,7 +173,7 @@ class ProducingChannel(Channel):
             SendError: it was not confirmed; ``MessageRefusedError`` if it never will be.
             NotStartedError: the channel does not run.
         """
-        message = Outgoing(message_id, body, attributes)
+        message = Outgoing(message_id, body, attributes, group=group)
         entry = Entry(name, message, size_bytes(body, attributes))
         await self._sender.send(entry, self._options.send_timeout_s)
 

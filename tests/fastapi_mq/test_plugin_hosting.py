@@ -416,28 +416,20 @@ def test_create_may_bring_channels_of_its_own() -> None:
         assert [one.name for one in made[0].producing_channels] == ["orders", "other"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="plugin.py:276: options declared for a queue whose channel create= made already are "
-    "dropped in silence: no dead letter queue",
-)
-async def test_declared_options_of_a_channel_that_create_made_are_not_dropped() -> None:
+async def test_declared_options_of_a_channel_that_create_made_are_refused() -> None:
     async def prepare(app: MQApp) -> None:
         await app.create_consuming_channel("orders")
 
-    mq = FastMQ(create=creating(ScriptedBroker(), prepare=prepare))
+    broker = ScriptedBroker()
+    mq = FastMQ(create=creating(broker, prepare=prepare))
 
     @mq.consumer("orders", dead_letter="orders-dlq", concurrency=1)
     async def handle(order: Order) -> None: ...
 
-    app = FastAPI(lifespan=mq.lifespan)
-    try:
-        async with serving(app):
-            (channel,) = app.state.mq.consuming_channels
-            assert channel.dead_letter_queue is not None
-            assert channel.options.concurrency == 1
-    except UsageError:
-        pass  # a clear refusal is as good
+    with pytest.raises(UsageError, match=r"'orders'.*create=.*orders-dlq"):
+        async with serving(FastAPI(lifespan=mq.lifespan)):
+            pass
+    assert broker.closed
 
 
 def test_settings_and_create_together_are_refused() -> None:

@@ -159,11 +159,12 @@ class SQSBroker(Broker):
                 await verb.add_redrive(policy)
 
     async def describe(self, queue: str) -> QueueInfo:  # noqa: D102
-        try:
-            async with self._verb("describe", "sqs:GetQueueAttributes", queue) as verb:
+        async with self._verb("describe", "sqs:GetQueueAttributes", queue) as verb:
+            await verb.url()  # denied here, the queue cannot be used at all
+            try:
                 return encoding.queue_info(await verb.attributes("All"))
-        except AccessDeniedError:
-            return QueueInfo()
+            except AccessDeniedError:
+                return QueueInfo()
 
     async def send(self, queue: str, batch: Sequence[Outgoing]) -> list[str | BrokerError]:  # noqa: D102
         async with self._verb("send to", "sqs:SendMessage", queue) as verb:
