@@ -1,6 +1,6 @@
 """One small interface to message queues: Amazon SQS, and an embedded broker like it."""
 
-from mqtransport.app import MQApp, StopReport
+from mqtransport.app import MQApp
 from mqtransport.channel import ConsumingChannel, ProducingChannel
 from mqtransport.errors import (
     ChannelError,
@@ -16,6 +16,7 @@ from mqtransport.errors import (
 from mqtransport.message import DeadLetter, Delivery, Sent
 from mqtransport.participants import Consumer, Producer
 from mqtransport.policy import Backoff, Retry
+from mqtransport.report import StopReport
 from mqtransport.settings import MQSettings
 from mqtransport.sqs import SQSApp
 

@@ -4,56 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from contextlib import nullcontext
 from random import Random
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from mqtransport.broker import Broker, QueueInfo, QueueOptions
+from mqtransport.broker import Broker
 from mqtransport.brokers.select import make_broker
-from mqtransport.channel import Channel, ConsumingChannel, Counts, ProducingChannel
-from mqtransport.channel.base import QueueRef, Tools
-from mqtransport.channel.options import ReceiveOptions, SendOptions
+from mqtransport.channel import Channel, ConsumingChannel, ProducingChannel
+from mqtransport.channel.base import Tools
+from mqtransport.channel.registry import Registry
 from mqtransport.clock import Clock, SystemClock, new_random
-from mqtransport.errors import (
-    ChannelError,
-    ClosedError,
-    ConfigurationError,
-    ImportMessageError,
-    UsageError,
-)
-from mqtransport.limits import is_fifo
+from mqtransport.errors import ChannelError, ClosedError, UsageError
+from mqtransport.report import StopReport
 from mqtransport.settings import MQSettings
+from mqtransport.signals import on_stop_signals
 
 logger = logging.getLogger("mqtransport.app")
 
 PASSIVE_PING_S = 5.0
 """A good call on any channel within so many seconds is as good as a ping."""
 
-RECEIVE_HEADROOM = 5
-"""Deliveries that a created queue's own redrive policy leaves beyond ``max_deliveries``."""
-
-_Options = TypeVar("_Options", SendOptions, ReceiveOptions)
-
 FLUSH_GRACE_S = 0.15
 """Buffered sends get at least so long at a stop, after the consumers have ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class StopReport:
-    """What a stop found and left.
-
-    Attributes:
-        consumed: per queue, what became of its deliveries since the app was made.
-        unsent: per queue, buffered messages that the broker has not confirmed.
-        seconds: how long the stop took.
-    """
-
-    consumed: Mapping[str, Counts] = field(default_factory=dict)
-    unsent: Mapping[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
 
 
 class MQApp:
@@ -85,11 +58,11 @@ class MQApp:
         self._broker = broker
         self._settings = settings if settings is not None else MQSettings()
         self._tools = Tools(broker, clock or SystemClock(), random or new_random())
-        self._consuming: dict[str, ConsumingChannel] = {}
-        self._producing: dict[str, ProducingChannel] = {}
+        self._registry = Registry(self, self._tools, self._settings)
         self._running = False
         self._closed = False
         self._stopping: asyncio.Task[StopReport] | None = None
+        self._closing: asyncio.Task[StopReport] | None = None
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
         self.state: Any = None
@@ -117,14 +90,7 @@ class MQApp:
         Raises:
             ConfigurationError: the settings cannot be right, or an extra is missing.
         """
-        chosen = options if url is None else {"url": url, **options}
-        if url is not None and not url.startswith("http"):
-            chosen.setdefault("broker", None)  # the argument names it; MQ_BROKER must not argue
-        if settings is None:
-            settings = MQSettings(**chosen)
-        elif chosen:
-            given = {name: getattr(settings, name) for name in settings.model_fields_set}
-            settings = MQSettings(**{**given, **chosen})
+        settings = MQSettings.merged(settings, url, options)
         clock, random = clock or SystemClock(), random or new_random()
         broker = make_broker(settings, clock=clock, random=random)
         app = cls(broker, settings=settings, clock=clock, random=random)
@@ -146,25 +112,25 @@ class MQApp:
     @property
     def consuming_channels(self) -> list[ConsumingChannel]:
         """The consuming channels created so far."""
-        return list(self._consuming.values())
+        return list(self._registry.consuming.values())
 
     @property
     def producing_channels(self) -> list[ProducingChannel]:
         """The producing channels created so far."""
-        return list(self._producing.values())
+        return list(self._registry.producing.values())
 
     def consuming_channel(self, queue: str) -> ConsumingChannel | None:
         """Return the consuming channel of the queue, None if there is none."""
-        return self._consuming.get(queue)
+        return self._registry.consuming.get(queue)
 
     def producing_channel(self, queue: str) -> ProducingChannel | None:
         """Return the producing channel of the queue, None if there is none."""
-        return self._producing.get(queue)
+        return self._registry.producing.get(queue)
 
     @property
     def channels(self) -> list[Channel]:
         """All channels."""
-        return [*self.consuming_channels, *self.producing_channels]
+        return self._registry.all
 
     @property
     def running(self) -> bool:
@@ -217,20 +183,8 @@ class MQApp:
             ChannelError: the queue is missing or not permitted, or the broker is unreachable.
             UsageError: the queue has a consuming channel already, or an option is wrong.
         """
-        self._refuse_duplicate(queue, self._consuming, "consuming")
-        chosen = _with_options(self._settings.receive_options(), options)
-        target = None
-        if dead_letter is not None:
-            target = self._producing.get(dead_letter)
-            if target is None:
-                target = await self.create_producing_channel(dead_letter)
-        ref = await self._open(queue, chosen, target)
-        self._refuse_duplicate(queue, self._consuming, "consuming")  # made while we waited
-        channel = ConsumingChannel(self, ref, self._tools, chosen)
-        if target is not None:
-            channel.use_dead_letter_queue(target)
-        self._consuming[queue] = channel
-        return channel
+        self._refuse_if_closed()
+        return await self._registry.open_consuming(queue, dead_letter, options)
 
     async def create_producing_channel(self, queue: str, **options: Any) -> ProducingChannel:
         """Open a queue for sending.
@@ -244,13 +198,8 @@ class MQApp:
             ChannelError: the queue is missing or not permitted, or the broker is unreachable.
             UsageError: the queue has a producing channel already, or an option is wrong.
         """
-        self._refuse_duplicate(queue, self._producing, "producing")
-        chosen = _with_options(self._settings.send_options(), options)
-        ref = await self._open(queue, None, None)
-        self._refuse_duplicate(queue, self._producing, "producing")
-        channel = ProducingChannel(self, ref, self._tools, chosen)
-        self._producing[queue] = channel
-        return channel
+        self._refuse_if_closed()
+        return await self._registry.open_producing(queue, options)
 
     # -- start and stop ----------------------------------------------------------------------
 
@@ -266,14 +215,14 @@ class MQApp:
             raise UsageError("the app is started already; stop() it before starting again")
         if not self.channels:
             raise UsageError("the app has no channels; create one before start()")
-        for channel in self._consuming.values():
+        for channel in self._registry.consuming.values():
             channel.check_ready()
         self._failure = None
         self._ended.clear()
         self._running = True
-        for producing in self._producing.values():
+        for producing in self._registry.producing.values():
             producing.launch(self._channel_failed)
-        for consuming in self._consuming.values():
+        for consuming in self._registry.consuming.values():
             consuming.launch(self._channel_failed)
         logger.info("started: %s", self._summary())
 
@@ -290,13 +239,14 @@ class MQApp:
         Returns:
             Counts of what was done and what is left. Ends within ``timeout`` and one second.
         """
-        if self._stopping is None:
+        stopping = self._stopping
+        if stopping is None:
             if not self._running:
                 return self._report(0.0)
             timeout_s = self._settings.stop_timeout_s if timeout is None else timeout
-            self._stopping = asyncio.create_task(self._stop(timeout_s), name="mqtransport stop")
+            stopping = self._begin_stop(timeout_s)
         # Shielded: a caller who is cancelled must not leave handlers half stopped.
-        return await asyncio.shield(self._stopping)
+        return await asyncio.shield(stopping)
 
     async def shutdown(self, timeout: float | None = None) -> StopReport:
         """Stop, then close the broker for good; idempotent.
@@ -306,11 +256,10 @@ class MQApp:
         Args:
             timeout: seconds for handlers; None is the setting ``stop_timeout_s`` (25).
         """
-        try:
-            return await self.stop(timeout)
-        finally:
-            self._closed = True
-            await self._broker.aclose()
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._shutdown(timeout), name="mqtransport close")
+        # Shielded: a caller who is cancelled must not close the broker under a running stop.
+        return await asyncio.shield(self._closing)
 
     async def run_forever(self, *, handle_signals: bool = True) -> None:
         """Start if need be, then wait until the app is stopped or a channel dies.
@@ -323,14 +272,10 @@ class MQApp:
         """
         if not self._running:
             await self.start()
-        signals = self._install_signals() if handle_signals else []
-        try:
+        with on_stop_signals(self._on_signal) if handle_signals else nullcontext():
             await self._ended.wait()
             if self._stopping is not None:
                 await asyncio.shield(self._stopping)
-        finally:
-            for number in signals:
-                asyncio.get_running_loop().remove_signal_handler(number)
         if self._failure is not None:
             raise ChannelError("a channel died; shut the app down") from self._failure
 
@@ -349,8 +294,7 @@ class MQApp:
         Reading changes nothing; the result is plain data, fit for JSON. Queues without such
         messages are left out.
         """
-        exported = {name: one.export_unsent() for name, one in self._producing.items()}
-        return {name: records for name, records in exported.items() if records}
+        return self._registry.export_unsent()
 
     def import_unsent_messages(self, unsent: Mapping[str, Iterable[object]]) -> None:
         """Take exported messages into the buffers of their channels: all of them or none.
@@ -363,44 +307,30 @@ class MQApp:
             ClosedError: the app was shut down.
         """
         self._refuse_if_closed()
-        if unknown := sorted(set(unsent) - set(self._producing)):
-            raise ImportMessageError(
-                f"there is no producing channel for {', '.join(map(repr, unknown))}; create it "
-                f"before the import"
-            )
-        read = {name: self._producing[name].read_unsent(one) for name, one in unsent.items()}
-        for name, entries in read.items():
-            self._producing[name].take_unsent(entries)
+        self._registry.import_unsent(unsent)
 
     # -- inside ------------------------------------------------------------------------------
 
-    async def _open(
-        self, queue: str, receiving: ReceiveOptions | None, target: ProducingChannel | None
-    ) -> QueueRef:
-        physical = self._settings.physical_queue(queue)
-        limits = self._broker.capabilities
-        if is_fifo(physical) and not limits.ordered:
-            raise ConfigurationError(
-                f"queue {queue!r} is an ordered (.fifo) queue, which the broker "
-                f"{limits.name!r} of this version does not support; use a standard queue"
-            )
-        if self._settings.create_queues or limits.creates_queues:
-            await self._broker.declare(physical, _queue_options(receiving, target))
-        info = await self._broker.describe(physical)
-        _warn_if_pre_empted(queue, receiving, info)
-        size = info.max_message_bytes or limits.max_message_bytes
-        return QueueRef(queue, physical, min(size, limits.max_message_bytes))
+    async def _shutdown(self, timeout: float | None) -> StopReport:
+        try:
+            return await self.stop(timeout)
+        finally:
+            self._closed = True  # only now: handlers that finish may still send
+            await self._broker.aclose()
 
     async def _stop(self, timeout_s: float) -> StopReport:
         clock = self._tools.clock
         started = clock.monotonic()
         try:
             await asyncio.gather(
-                *(channel.drain_and_stop(timeout_s) for channel in self._consuming.values())
+                *(
+                    channel.drain_and_stop(timeout_s)
+                    for channel in self._registry.consuming.values()
+                )
             )
             left_s = max(timeout_s - (clock.monotonic() - started), FLUSH_GRACE_S)
             await asyncio.gather(
-                *(channel.flush_and_stop(left_s) for channel in self._producing.values())
+                *(channel.flush_and_stop(left_s) for channel in self._registry.producing.values())
             )
         finally:
             self._running = False
@@ -411,82 +341,28 @@ class MQApp:
         return report
 
     def _report(self, seconds: float) -> StopReport:
-        consumed = {name: channel.counts for name, channel in self._consuming.items()}
-        unsent = {name: channel.unsent for name, channel in self._producing.items()}
+        consumed = {name: channel.counts for name, channel in self._registry.consuming.items()}
+        unsent = {name: channel.unsent for name, channel in self._registry.producing.items()}
         return StopReport(consumed, unsent, seconds)
 
     def _summary(self) -> str:
-        parts = [f"consuming {one.name!r}" for one in self._consuming.values()]
-        parts += [f"producing {one.name!r}" for one in self._producing.values()]
+        parts = [f"consuming {one.name!r}" for one in self._registry.consuming.values()]
+        parts += [f"producing {one.name!r}" for one in self._registry.producing.values()]
         return f"broker {self._broker.capabilities.name}, " + ", ".join(parts)
 
     def _channel_failed(self, channel: Channel) -> None:
         self._failure = self._failure or channel.failure
         self._ended.set()
 
-    def _install_signals(self) -> list[int]:
-        if threading.current_thread() is not threading.main_thread():
-            return []
-        loop = asyncio.get_running_loop()
-        numbers = [signal.SIGTERM, signal.SIGINT]
-        for number in numbers:
-            loop.add_signal_handler(number, self._on_signal, number)
-        return list(numbers)
-
-    def _on_signal(self, number: int) -> None:
+    def _on_signal(self, name: str) -> None:
         if self._stopping is None and self._running:
-            logger.info("%s received: stopping", signal.Signals(number).name)
-            self._stopping = asyncio.create_task(
-                self._stop(self._settings.stop_timeout_s), name="mqtransport stop"
-            )
+            logger.info("%s received: stopping", name)
+            self._begin_stop(self._settings.stop_timeout_s)
 
-    def _refuse_duplicate(self, queue: str, channels: Mapping[str, Channel], kind: str) -> None:
-        self._refuse_if_closed()
-        physical = self._settings.physical_queue(queue)
-        if queue in channels or any(one.queue.physical == physical for one in channels.values()):
-            raise UsageError(
-                f"queue {queue!r} has a {kind} channel already; an app has at most one per queue"
-            )
+    def _begin_stop(self, timeout_s: float) -> asyncio.Task[StopReport]:
+        self._stopping = asyncio.create_task(self._stop(timeout_s), name="mqtransport stop")
+        return self._stopping
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise ClosedError("the app was shut down; make a new one")
-
-
-def _with_options(defaults: _Options, options: Mapping[str, Any]) -> _Options:
-    known = {one.name for one in fields(defaults)}
-    if unknown := sorted(set(options) - known):
-        raise UsageError(
-            f"unknown option {', '.join(unknown)}; a channel takes {', '.join(sorted(known))}"
-        )
-    return replace(defaults, **options)
-
-
-def _warn_if_pre_empted(queue: str, receiving: ReceiveOptions | None, info: QueueInfo) -> None:
-    """Warn if the queue's own redrive policy takes messages before the retry policy ends."""
-    if receiving is None or info.max_receive_count is None:
-        return
-    wanted = receiving.delivery_limit
-    if info.max_receive_count < wanted:
-        logger.warning(
-            "queue %r: its maxReceiveCount is %d, so the broker may dead-letter a message, without "
-            "a reason, before the retry policy (max_attempts %d, max_deliveries %d) does; "
-            "interrupted deliveries count too. Raise it to %d or more.",
-            queue,
-            info.max_receive_count,
-            receiving.retry.max_attempts,
-            wanted,
-            wanted + RECEIVE_HEADROOM,
-        )
-
-
-def _queue_options(
-    receiving: ReceiveOptions | None, target: ProducingChannel | None
-) -> QueueOptions:
-    if receiving is None:
-        return QueueOptions()
-    return QueueOptions(
-        lease_s=receiving.lease_s,
-        dead_letter_queue=target.queue.physical if target is not None else None,
-        max_receive_count=receiving.delivery_limit + RECEIVE_HEADROOM,
-    )

@@ -32,14 +32,27 @@ headers and credentials never stand in a message.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Outcome = Literal["not_sent", "unknown"]
 """What is known of a failed send: surely not in the queue, or perhaps (a reply was lost)."""
 
 
 class MQTransportError(Exception):
-    """The root of all errors of this library."""
+    """The root of all errors of this library; all of them can be pickled and copied."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception would call the class with its message alone; some take more.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(
+    kind: type[MQTransportError], args: tuple[Any, ...], state: dict[str, Any]
+) -> MQTransportError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(MQTransportError):

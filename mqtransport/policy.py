@@ -40,8 +40,10 @@ class Backoff:
 
     def ceiling_s(self, failures: int) -> float:
         """Return the longest delay after so many failures (1 or more)."""
-        # The exponent is capped: a consumer may fail for days, a float may not overflow.
-        return min(self.max_s, self.first_s * self.factor ** min(failures - 1, 64))
+        try:
+            return min(self.max_s, self.first_s * self.factor ** (failures - 1))
+        except OverflowError:  # somebody has failed for days
+            return self.max_s
 
     def delay_s(self, failures: int, random: Random) -> float:
         """Return a delay between 0 and :meth:`ceiling_s`."""
@@ -110,6 +112,9 @@ def after_failure(
 
 def describe_error(error: BaseException, *, max_chars: int = 500) -> str:
     """Return a short text of the error: one line, printable characters only."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # user code: an error that cannot be printed must not cost its message
+        text = ""
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"

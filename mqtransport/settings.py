@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import logging
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -15,6 +16,7 @@ from pydantic_settings import (
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from mqtransport.channel.options import ReceiveOptions, SendOptions
@@ -32,7 +34,15 @@ def _plain_seconds(value: object) -> object:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_plain_seconds)]
+Seconds = Annotated[float, BeforeValidator(_plain_seconds), Field(allow_inf_nan=False)]
+
+
+def _by_key(queues: dict[str, str]) -> dict[str, str]:
+    # So that an argument for "my-queue" wins over MQ_QUEUE_MY_QUEUE.
+    return {queue_key(name): physical for name, physical in queues.items()}
+
+
+QueueNames = Annotated[dict[str, str], AfterValidator(_by_key)]
 
 
 class MQSettings(BaseSettings):
@@ -78,7 +88,7 @@ class MQSettings(BaseSettings):
     username: SecretStr | None = None
     password: SecretStr | None = None
     queue_prefix: str = ""
-    queues: dict[str, str] = Field(default_factory=dict, repr=False)
+    queues: QueueNames = Field(default_factory=dict, repr=False)
     create_queues: bool = False
     confirm: bool = True
     concurrency: int = Field(default=10, ge=1)
@@ -90,10 +100,14 @@ class MQSettings(BaseSettings):
     stop_timeout_s: Seconds = Field(default=25.0, ge=0)
 
     def __init__(self, **values: Any) -> None:
+        _refuse_unknown(values, set(type(self).model_fields))
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigurationError(_describe(error)) from None  # its text may quote secrets
+        except SettingsError as error:
+            name = str(error).split('"')[1:2]  # it names the field; its cause quotes the value
+            raise ConfigurationError(f"MQ_{''.join(name).upper()}: it is no JSON") from None
         if (self.username is None) != (self.password is None):
             missing = "MQ_PASSWORD" if self.password is None else "MQ_USERNAME"
             raise ConfigurationError(
@@ -114,13 +128,33 @@ class MQSettings(BaseSettings):
         names = _QueueNames(settings_cls, env_settings, dotenv_settings)
         return init_settings, names, env_settings, dotenv_settings, file_secret_settings
 
+    @classmethod
+    def merged(
+        cls, settings: MQSettings | None, url: str | None, options: Mapping[str, Any]
+    ) -> MQSettings:
+        """Return settings in which single options win over an object, or over the environment.
+
+        Args:
+            settings: what was given as an object; None reads the environment.
+            url: the broker's URL, if it was given by itself.
+            options: single settings by name.
+        """
+        chosen = dict(options)
+        if url is not None:
+            chosen["url"] = url
+            if not url.lower().startswith("http"):
+                # The argument names the broker; MQ_BROKER must not argue.
+                chosen.setdefault("broker", None)
+        if settings is None:
+            return cls(**chosen)
+        if not chosen:
+            return settings
+        given = {name: getattr(settings, name) for name in settings.model_fields_set}
+        return cls(**{**given, **chosen})
+
     def physical_queue(self, name: str) -> str:
         """Return the physical name or URL of a queue named in code."""
-        key = queue_key(name)
-        for known, physical in self.queues.items():
-            if queue_key(known) == key:
-                return physical
-        return self.queue_prefix + name
+        return self.queues.get(queue_key(name)) or self.queue_prefix + name
 
     def send_options(self) -> SendOptions:
         """Return how producing channels send by default."""
@@ -170,6 +204,15 @@ class _QueueNames(PydanticBaseSettingsSource):
                 elif value:
                     queues[lower.removeprefix(_QUEUE_VARIABLE)] = value
         return {"queues": queues} if queues else {}
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: set[str]) -> None:
+    for name in values:
+        if name in known or name.startswith("_"):  # _env_file and its like are pydantic's
+            continue
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+        raise ConfigurationError(f"there is no setting {name!r}; {hint}")
 
 
 def _warn_unknown(variable: str, known: set[str]) -> None:

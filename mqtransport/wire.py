@@ -121,6 +121,8 @@ def decompress(body: str, *, max_bytes: int = MAX_DECOMPRESSED_BYTES) -> str:
             raise MalformedMessageError(f"the body has more than {max_bytes} bytes unpacked")
         if not unpacker.eof:
             raise MalformedMessageError("the compressed body is cut off")
+        if unpacker.unused_data:
+            raise MalformedMessageError("there is something behind the compressed body")
         return text.decode("utf-8")
     except (ValueError, zlib.error) as error:
         raise MalformedMessageError("the body is not base85 of gzip of UTF-8 text") from error
@@ -139,8 +141,9 @@ def read_envelope(raw: RawDelivery) -> Envelope:
     """Read the attributes of a received message.
 
     Raises:
-        MalformedMessageError: ``Name`` or ``Compression`` is missing or illegal. A broken
-            ``MQ`` attribute only costs what it carried.
+        MalformedMessageError: ``Name`` is missing or illegal, or ``Compression`` is neither on
+            nor off; without it the body is plain. A broken ``MQ`` attribute only costs what it
+            carried.
     """
     name = _text(raw.attributes, NAME)
     if name is None:
@@ -220,6 +223,8 @@ def _strings(record: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def _seconds(milliseconds: object) -> float | None:
+    if isinstance(milliseconds, bool):
+        return None
     if isinstance(milliseconds, int | float) and abs(milliseconds) < 1e16:
         return milliseconds / 1000
     return None

@@ -39,6 +39,8 @@ def make_broker(settings: MQSettings, *, clock: Clock, random: Random) -> Broker
             f"drop one of them"
         )
     if parts.scheme == "memory":
+        if parts.netloc or parts.path or parts.query:
+            raise ConfigurationError("MQ_URL: nothing stands behind memory://")
         return _memory(clock, random)
     if parts.scheme == "sqs":
         return _sqs(settings, clock, region=parts.netloc or None, endpoint_url=_endpoint_of(parts))
@@ -72,8 +74,9 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - a bad port only shows when it is read
-    except ValueError as error:
-        raise ConfigurationError("MQ_URL is no URL; an example is sqs://eu-west-1") from error
+    except ValueError:
+        # Not chained: the error quotes the URL, which may hold a secret.
+        raise ConfigurationError("MQ_URL is no URL; an example is sqs://eu-west-1") from None
     if "@" in parts.netloc:
         raise ConfigurationError(
             "MQ_URL holds a user name or password; put them into MQ_USERNAME and MQ_PASSWORD"

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel
 
@@ -71,24 +72,29 @@ def read_call(
         UsageError: it takes no body, or has a parameter that nothing can be supplied for.
     """
     parameters = list(inspect.signature(function).parameters.values())
-    if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+    if not parameters or parameters[0].kind in (
+        inspect.Parameter.KEYWORD_ONLY,
+        inspect.Parameter.VAR_KEYWORD,
+    ):
         raise UsageError(f"{label}: it must take the message body as its first argument")
     positional: list[Supply] = []
     keywords: list[tuple[str, Supply]] = []
+    defaulted = False
     for index, parameter in enumerate(parameters[1:], start=2):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         supply = _supply(parameter, function, namespace or {}, second=index == 2)
+        by_keyword = parameter.kind is parameter.KEYWORD_ONLY or defaulted
         if supply is None and parameter.default is not parameter.empty:
-            if parameter.kind is parameter.KEYWORD_ONLY:
-                continue
-            break  # it, and what follows, keep their defaults
+            # It keeps its default, so what follows can only be given by keyword.
+            defaulted = defaulted or parameter.kind is not parameter.KEYWORD_ONLY
+            continue
         if supply is None:
             raise UsageError(
                 f"{label}: nothing can be supplied for its parameter {parameter.name!r}; "
                 f"annotate it as MQApp or Delivery, or give it a default"
             )
-        if parameter.kind is parameter.KEYWORD_ONLY:
+        if by_keyword:
             keywords.append((parameter.name, supply))
         else:
             positional.append(supply)
@@ -113,6 +119,9 @@ def _supply(
         # Imported for type checkers only: the name itself has to do.
         word = found.rsplit(".", 1)[-1]
         return {"Delivery": "delivery", "MQApp": "app", "SQSApp": "app"}.get(word)  # type: ignore[return-value]
+    kinds = [kind for kind in get_args(found) if kind is not NoneType]
+    if len(kinds) == 1:  # Delivery | None
+        found = kinds[0]
     if isinstance(found, type) and issubclass(found, Delivery):
         return "delivery"
     if isinstance(found, type) and issubclass(found, MQApp):
@@ -131,12 +140,21 @@ def resolve_annotation(
     if not isinstance(annotation, str):
         return annotation
     plain = inspect.unwrap(getattr(function, "__func__", function))
-    closure = inspect.getclosurevars(plain).nonlocals if inspect.isfunction(plain) else {}
-    names = {**getattr(plain, "__globals__", {}), **closure, **namespace}
+    names = {**getattr(plain, "__globals__", {}), **_closure(plain), **namespace}
     try:
         return eval(annotation, names)  # a programmer's own annotation, as typing evaluates it
     except (NameError, AttributeError, SyntaxError, TypeError):
         return annotation
+
+
+def _closure(function: object) -> dict[str, Any]:
+    """Return the names of a function's closure; those not assigned yet are left out."""
+    found = {}
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
+        with suppress(ValueError):  # the cell is empty: the name is defined further down
+            found[name] = cell.cell_contents
+    return found
 
 
 def run_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> asyncio.Future[Any]:

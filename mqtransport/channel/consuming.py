@@ -48,6 +48,7 @@ class ConsumingChannel(Channel):
             self.settle_trouble,
             linger_s=min(options.ack_linger_s, options.lease_s / 10),
             give_up_s=options.lease_s,
+            on_failed=lambda held: self._keeper.watch(held),
             on_defect=self._fail,
         )
         self._handling = Handling(

@@ -153,6 +153,7 @@ class LeaseKeeper:
             held.renew_at = held.deadline - margin_s(self._lease_s)
         elif isinstance(result, StaleReceiptError):
             # A settle under way explains it; its own answer decides then.
+            held.renew_at = held.deadline
             if held.settling is None:
                 self._on_lost(held)
         else:

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 from mqtransport.message import Outgoing
 
+SLACK = 64
+"""Removed messages that may linger in the waiting line before it is swept."""
+
 
 @dataclass(eq=False, slots=True)
 class Entry:
@@ -98,6 +101,11 @@ class Outbox:
         if entry in self._held:
             del self._held[entry]
             self._bytes -= entry.size_bytes
+            if len(self._ready) > 2 * len(self._held) + SLACK:
+                # Withdrawn messages must not pile up behind those that wait.
+                self._ready = deque(one for one in self._ready if one in self._held)
+                self._later = [one for one in self._later if one[2] in self._held]
+                heapq.heapify(self._later)
 
     def ready(self, now: float) -> int:
         """Return about how many messages may be sent now; never 0 if there is one."""

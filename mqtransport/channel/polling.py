@@ -17,6 +17,9 @@ from mqtransport.policy import Backoff
 PARTIAL_AFTER_S = 0.05
 """With fewer free slots than a full batch needs, a busy queue is polled after this time."""
 
+EMPTY_PAUSE_S = 1.0
+"""Empty answers come at most once in so many seconds, however short the poll's wait is."""
+
 FATAL_BACKOFF = Backoff(first_s=5.0, max_s=60.0)
 """A queue that is missing or denied needs an operator: asked for at most once a minute."""
 
@@ -110,14 +113,18 @@ class Poller:
         self.polls += 1
         self._trouble.good()
         self._calm = len(deliveries) < room
+        ended = clock.monotonic()
         deadline = receive_deadline(
             started=started,
-            ended=clock.monotonic(),
+            ended=ended,
             wait_s=self._wait_s,
             lease_s=self._options.lease_s,
         )
         for raw in deliveries:
             self._admit(raw, deadline)
+        if not deliveries:
+            # A short poll, or a broker that does not wait: never a hot loop.
+            await self._pause(EMPTY_PAUSE_S - (ended - started))
 
     async def _room(self) -> int:
         """Wait until a poll is worth its while; return how many messages to ask for.
@@ -155,6 +162,11 @@ class Poller:
         backoff = FATAL_BACKOFF if error.fatal else self._options.backoff
         # Full jitter, but never a hot loop: a jittered delay may come out as nothing.
         pause_s = max(backoff.delay_s(self._trouble.failures, self._tools.random), 0.1)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await self._stopping.wait()
+        await self._pause(pause_s)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless the channel stops."""
+        if seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._stopping.wait()

@@ -18,13 +18,16 @@ from mqtransport.channel.outgoing import (
 )
 from mqtransport.channel.sender import Sender
 from mqtransport.clock import new_id
-from mqtransport.errors import SendError, UsageError
+from mqtransport.errors import ClosedError, NotStartedError, SendError, UsageError
 from mqtransport.limits import size_bytes
 from mqtransport.message import NO_EXTRAS, Attribute, Outgoing, SendExtras, Sent
 from mqtransport.participants import Producer
 
 if TYPE_CHECKING:
     from mqtransport.app import MQApp
+
+PACK_INLINE_CHARS = 256 * 1024
+"""Larger bodies are packed in a thread: compressing a MiB would hold the loop up for 0.1 s."""
 
 
 class ProducingChannel(Channel):
@@ -144,6 +147,8 @@ class ProducingChannel(Channel):
         self, producer: Producer[Any], messages: Sequence[BaseModel]
     ) -> list[Sent | SendError]:
         """Send several models; ``Producer.send_many`` is the way to call it."""
+        if self._options.confirm:
+            self._sender.require_running()
         results: list[Sent | SendError] = []
         # As many at a time as the buffer holds: more would only wait for room.
         step = self._options.max_buffered
@@ -158,6 +163,10 @@ class ProducingChannel(Channel):
             return await self.submit_model(producer, message)
         except SendError as error:
             return error
+        except (NotStartedError, ClosedError) as error:  # the app was stopped meanwhile
+            stopped = self._never_sent(producer.name, self._new_id(), "the channel was stopped")
+            stopped.__cause__ = error
+            return stopped
 
     async def send_copy(
         self,
@@ -225,14 +234,13 @@ class ProducingChannel(Channel):
 
     async def _submit(self, name: str, text: str, message_id: str, extras: SendExtras) -> Sent:
         self._refuse_if_closed()
-        entry = self._packer.pack(name, text, message_id, extras)
+        if len(text) > PACK_INLINE_CHARS:
+            entry = await asyncio.to_thread(self._packer.pack, name, text, message_id, extras)
+        else:
+            entry = self._packer.pack(name, text, message_id, extras)
         if self.failure is not None:
-            raise SendError(
-                f"message {name!r}: the channel of queue {self.name!r} died; restart the app",
-                queue=self.name,
-                message_id=message_id,
-                outcome="not_sent",
-            ) from self.failure
+            why = "the channel died; restart the app"
+            raise self._never_sent(name, message_id, why) from self.failure
         if self._options.confirm:
             await self._sender.send(entry, self._options.send_timeout_s)
             return Sent(message_id, "confirmed")
@@ -251,6 +259,14 @@ class ProducingChannel(Channel):
         super()._ended(task)
         if self.failure is not None:
             self._sender.close()
+
+    def _never_sent(self, name: str, message_id: str, why: str) -> SendError:
+        return SendError(
+            f"message {name!r} to queue {self.name!r}: {why}",
+            queue=self.name,
+            message_id=message_id,
+            outcome="not_sent",
+        )
 
     def _new_id(self) -> str:
         return new_id(self._tools.random)

@@ -72,14 +72,15 @@ class Sender:
             SendError: not confirmed in time, or never to be confirmed; see ``outcome``.
             NotStartedError: the channel does not run.
         """
-        self._refuse_unless_accepting()
+        self.require_running()
         if self._trouble.error is not None and self._trouble.error.fatal:
             self._resume_at = -math.inf  # somebody waits: ask now, to answer now
         waiter = entry.waiter = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._wait_for_room(entry.size_bytes)
-                self._refuse_unless_accepting()
+                await self._wait_for_room(entry.size_bytes, confirmed=True)
+                if not self._accepting:
+                    raise self._error(entry, "the channel was stopped", "not_sent")
                 self.put(entry)
                 await waiter
         except TimeoutError:
@@ -98,7 +99,7 @@ class Sender:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                await self._wait_for_room(entry.size_bytes)
+                await self._wait_for_room(entry.size_bytes, confirmed=False)
         except TimeoutError:
             raise self._error(
                 entry, f"the buffer stayed full for {timeout_s:g} s", "not_sent"
@@ -115,6 +116,7 @@ class Sender:
     def open(self) -> None:
         """Accept messages to be confirmed; :meth:`run` is about to start."""
         self._accepting, self._draining = True, False
+        self._in_flight = 0
         self._resume_at = -math.inf
 
     def drain(self) -> None:
@@ -226,6 +228,7 @@ class Sender:
     def _crash(self, batch: list[Entry], error: BrokerError) -> None:
         """Deal with the failure of a whole call."""
         for entry in batch:
+            entry.in_flight = False  # it has landed; what is unknown of it, the error says
             entry.maybe_sent |= error.maybe_done
         if isinstance(error, RefusedError):
             self._isolate(batch, error)
@@ -284,8 +287,8 @@ class Sender:
 
     # -- room and errors -----------------------------------------------------------------
 
-    async def _wait_for_room(self, size_bytes: int) -> None:
-        while not self.outbox.has_room(size_bytes):
+    async def _wait_for_room(self, size_bytes: int, *, confirmed: bool) -> None:
+        while not self.outbox.has_room(size_bytes) and (self._accepting or not confirmed):
             turn = asyncio.get_running_loop().create_future()
             self._room.append(turn)
             await turn
@@ -296,7 +299,8 @@ class Sender:
             if not turn.done():
                 turn.set_result(None)
 
-    def _refuse_unless_accepting(self) -> None:
+    def require_running(self) -> None:
+        """Raise NotStartedError unless messages can be confirmed."""
         if not self._accepting:
             raise NotStartedError(
                 f"queue {self._queue.name!r}: a confirmed send needs a running channel; "

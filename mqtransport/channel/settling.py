@@ -20,6 +20,9 @@ from mqtransport.policy import Backoff
 RETRY = Backoff(first_s=0.1, max_s=2.0)
 """Delays between tries of a failed settle."""
 
+LEASE_SLACK_S = 10.0
+"""What a release stays below the longest lease: its request and retries take time too."""
+
 
 class Settler:
     """Settles the deliveries of one channel.
@@ -32,6 +35,7 @@ class Settler:
         linger_s: longest wait of an ack for company in its batch.
         give_up_s: how long an unconfirmed settle is retried: one lease.
         on_defect: called with what a settle task died of, should one ever die.
+        on_failed: called with each delivery whose settle failed and will be tried again.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Settler:
         linger_s: float,
         give_up_s: float,
         on_defect: Callable[[BaseException], None],
+        on_failed: Callable[[Held], None] = lambda held: None,
     ) -> None:
         self._queue = queue
         self._tools = tools
@@ -51,6 +56,7 @@ class Settler:
         self._trouble = trouble
         self._linger_s = linger_s
         self._give_up_s = give_up_s
+        self._on_failed = on_failed
         self._on_defect = on_defect
         self._acks: list[Held] = []
         self._releases: dict[float, list[Held]] = {}
@@ -70,8 +76,11 @@ class Settler:
         """Give the delivery back at the end of this loop cycle, batched with others."""
         if not self._begin(held, Outcome.RELEASED):
             return
-        step_s = self._tools.broker.capabilities.lease_step_s
-        if step_s:
+        limits = self._tools.broker.capabilities
+        # The time since the receive counts towards the longest lease.
+        age_s = self._tools.clock.monotonic() - held.received
+        delay_s = max(min(delay_s, limits.max_lease_s - age_s - LEASE_SLACK_S), 0.0)
+        if step_s := limits.lease_step_s:
             delay_s = math.ceil(delay_s / step_s) * step_s  # so that equal ones share a call
         self._queue_release(held, delay_s)
 
@@ -203,6 +212,7 @@ class Settler:
 
         handle = asyncio.get_running_loop().call_later(pause_s, again)
         self._retries.add(handle)
+        self._on_failed(held)
 
     def _lost(self, held: Held, why: str) -> None:
         self._trouble.logger.warning(

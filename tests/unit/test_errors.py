@@ -61,16 +61,8 @@ def pickled(error: MQTransportError) -> MQTransportError:
     return found
 
 
-BROKEN = {
-    kind: pytest.mark.xfail(strict=True, reason="args are not what its constructor takes")
-    for kind in (SendError, errors.MessageRefusedError, RetryMessage)
-}
-
-
 @pytest.mark.parametrize("again", [copied, pickled])
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=BROKEN.get(kind, ()), id=kind.__name__) for kind in classes()]
-)
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.__name__) for kind in classes()])
 def test_an_error_survives_copying_with_its_attributes(
     kind: type[MQTransportError], again: object
 ) -> None:

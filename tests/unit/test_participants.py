@@ -223,7 +223,6 @@ async def test_a_refused_participant_leaves_the_channel_as_it_was(app: MQApp) ->
     assert channel.consumers == []
 
 
-@pytest.mark.xfail(strict=True, reason="NotStartedError of one entry discards the others' results")
 async def test_sending_many_reports_each_entry_also_when_the_app_stops_meanwhile() -> None:
     app = await MQApp.connect("memory://")
 

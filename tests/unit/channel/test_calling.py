@@ -121,9 +121,6 @@ async def with_keyword_behind_default(msg: Model, n: int = 3, *, delivery: Deliv
         pytest.param(
             with_keyword_behind_default,
             (BODY, 3, DELIVERY),
-            marks=pytest.mark.xfail(
-                strict=True, reason="the break at a default also skips keyword-only parameters"
-            ),
         ),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -202,9 +199,6 @@ def test_a_parameter_that_nothing_can_be_supplied_for_is_a_usage_error(
 async def with_kwargs_only(**kwargs: Any) -> None: ...
 
 
-@pytest.mark.xfail(
-    strict=True, reason="**kwargs passes for a first parameter; each call then fails"
-)
 def test_keyword_arguments_alone_take_no_body() -> None:
     with pytest.raises(UsageError, match="message body"):
         read_call(with_kwargs_only, Model, "C")
@@ -220,7 +214,6 @@ def test_an_annotation_is_looked_up_in_the_closure() -> None:
     assert call(consume)[:2] == (BODY, APP)
 
 
-@pytest.mark.xfail(strict=True, reason="inspect.getclosurevars() raises 'Cell is empty'")
 def test_a_closure_that_is_not_filled_yet_does_not_matter() -> None:
     async def consume(msg: Model, delivery: Delivery) -> Any:
         return (msg, delivery, later)

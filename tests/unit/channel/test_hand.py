@@ -204,7 +204,6 @@ async def test_a_handler_that_finishes_in_spite_of_a_stop_is_acked_and_not_relea
     assert (counts.acked, counts.released) == (1, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="the error's __str__ raises inside describe_error()")
 @virtually
 async def test_an_error_that_cannot_be_printed_does_not_kill_the_channel() -> None:
     class Unprintable(Exception):

@@ -245,9 +245,6 @@ async def test_an_ack_in_flight_is_not_renewed() -> None:
         assert bench.renewals == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="nothing wakes the keeper when a settle request comes back: it sleeps on"
-)
 @virtually
 async def test_an_ack_that_failed_in_flight_when_renewal_was_due_is_renewed_afterwards() -> None:
     async with keeping() as bench:
@@ -257,6 +254,7 @@ async def test_an_ack_that_failed_in_flight_when_renewal_was_due_is_renewed_afte
         one.settle_in_flight = True
         await asyncio.sleep(5)
         one.settle_in_flight = False  # timed out; the settler tries again in a while
+        bench.keeper.watch(one)  # and says so
         await asyncio.sleep(6)
         assert len(bench.renewals) == 1
         assert bench.lost == {}
@@ -272,9 +270,6 @@ async def test_a_cancelled_handler_that_runs_on_is_not_renewed() -> None:
         assert bench.lost == {"receipt-1": 30.0}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a stale answer leaves renew_at in the past while an ack waits: hot loop"
-)
 @virtually
 async def test_a_stale_receipt_while_its_ack_waits_is_not_asked_about_in_a_hot_loop() -> None:
     bench = Bench(ScriptedBroker(most_calls=200))

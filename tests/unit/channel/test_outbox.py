@@ -1,6 +1,5 @@
 """The outbox: order, both bounds, and what becomes of failed and withdrawn entries."""
 
-import pytest
 from fakes import entry
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,7 +125,6 @@ def test_ready_is_never_zero_while_a_message_could_be_sent() -> None:
     assert take(box) == [second]
 
 
-@pytest.mark.xfail(strict=True, reason="withdrawn entries stay in the queue behind the first")
 def test_withdrawn_messages_do_not_pile_up_behind_those_that_wait() -> None:
     box = outbox(*(entry(f"buffered-{n}") for n in range(10)))
     for n in range(10_000):

@@ -245,7 +245,6 @@ async def test_a_poll_that_is_refused_does_not_loop_hot() -> None:
         assert len(bench.polls) < 100
 
 
-@pytest.mark.xfail(strict=True, reason="an empty answer at once is followed by a poll at once")
 @pytest.mark.parametrize("wait_s", [0.0, 20.0])
 @virtually
 async def test_empty_answers_that_come_at_once_do_not_make_a_hot_loop(wait_s: float) -> None:

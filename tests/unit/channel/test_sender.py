@@ -192,7 +192,6 @@ async def test_a_queue_that_cannot_be_used_fails_its_callers_at_once(error: Exce
             assert bench.now == started
 
 
-@pytest.mark.xfail(strict=True, reason="_crash() asks for the outcome while in_flight is still set")
 @pytest.mark.parametrize("error", [AccessDeniedError("denied"), QueueNotFoundError("missing")])
 @virtually
 async def test_what_the_broker_denied_was_surely_not_sent(error: Exception) -> None:
@@ -440,9 +439,6 @@ async def test_a_close_fails_a_caller_in_flight_with_an_unknown_outcome() -> Non
         assert found.outcome == "unknown"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="those that wait for room get NotStartedError, or wait out their time"
-)
 @pytest.mark.parametrize("buffered", [0, 2])
 @virtually
 async def test_a_close_fails_callers_who_wait_for_room(buffered: int) -> None:

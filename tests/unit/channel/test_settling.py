@@ -117,7 +117,6 @@ async def test_release_delays_are_rounded_up_to_the_brokers_step() -> None:
     assert calls == {5: 2, 0: 1}
 
 
-@pytest.mark.xfail(strict=True, reason="a delay beyond the broker's limit is refused, so lost")
 @pytest.mark.parametrize("delay_s", [43_200.0, 100_000.0])
 @virtually
 async def test_a_release_asks_for_no_longer_than_the_broker_allows_since_the_receive(

@@ -1,0 +1,165 @@
+"""The channels of an app: opens queues, keeps one channel per queue and direction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mqtransport.broker import QueueInfo, QueueOptions
+from mqtransport.channel.base import Channel, QueueRef, Tools
+from mqtransport.channel.consuming import ConsumingChannel
+from mqtransport.channel.options import ReceiveOptions, SendOptions
+from mqtransport.channel.producing import ProducingChannel
+from mqtransport.errors import ConfigurationError, ImportMessageError, UsageError
+from mqtransport.limits import is_fifo
+
+if TYPE_CHECKING:
+    from mqtransport.app import MQApp
+    from mqtransport.settings import MQSettings
+
+logger = logging.getLogger("mqtransport.app")
+
+RECEIVE_HEADROOM = 5
+"""Deliveries that a created queue's own redrive policy leaves beyond ``max_deliveries``."""
+
+_Options = TypeVar("_Options", SendOptions, ReceiveOptions)
+
+
+class Registry:
+    """Opens and keeps the channels of one app.
+
+    Attributes:
+        consuming: the consuming channels by queue name.
+        producing: the producing channels by queue name.
+    """
+
+    def __init__(self, app: MQApp, tools: Tools, settings: MQSettings) -> None:
+        self._app = app
+        self._tools = tools
+        self._settings = settings
+        self.consuming: dict[str, ConsumingChannel] = {}
+        self.producing: dict[str, ProducingChannel] = {}
+
+    @property
+    def all(self) -> list[Channel]:
+        """All channels."""
+        return [*self.consuming.values(), *self.producing.values()]
+
+    async def open_consuming(
+        self, queue: str, dead_letter: str | None, options: Mapping[str, Any]
+    ) -> ConsumingChannel:
+        """Open a queue for receiving; see ``MQApp.create_consuming_channel``."""
+        self._refuse_duplicate(queue, self.consuming, "consuming")
+        chosen = _with_options(self._settings.receive_options(), options)
+        target = None
+        if dead_letter is not None:
+            target = self.producing.get(dead_letter)
+            if target is None:
+                target = await self.open_producing(dead_letter, {})
+        ref = await self._open(queue, chosen, target)
+        self._refuse_duplicate(queue, self.consuming, "consuming")  # made while we waited
+        channel = ConsumingChannel(self._app, ref, self._tools, chosen)
+        if target is not None:
+            channel.use_dead_letter_queue(target)
+        self.consuming[queue] = channel
+        return channel
+
+    async def open_producing(self, queue: str, options: Mapping[str, Any]) -> ProducingChannel:
+        """Open a queue for sending; see ``MQApp.create_producing_channel``."""
+        self._refuse_duplicate(queue, self.producing, "producing")
+        chosen = _with_options(self._settings.send_options(), options)
+        ref = await self._open(queue, None, None)
+        self._refuse_duplicate(queue, self.producing, "producing")
+        channel = ProducingChannel(self._app, ref, self._tools, chosen)
+        self.producing[queue] = channel
+        return channel
+
+    def export_unsent(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the unsent messages by queue name; queues without any are left out."""
+        exported = {name: channel.export_unsent() for name, channel in self.producing.items()}
+        return {name: records for name, records in exported.items() if records}
+
+    def import_unsent(self, unsent: Mapping[str, Iterable[object]]) -> None:
+        """Take exported messages in, all or none; see ``MQApp.import_unsent_messages``."""
+        if unknown := sorted(set(unsent) - set(self.producing)):
+            raise ImportMessageError(
+                f"there is no producing channel for {', '.join(map(repr, unknown))}; create it "
+                f"before the import"
+            )
+        if broken := sorted(name for name, one in unsent.items() if not _is_list(one)):
+            raise ImportMessageError(
+                f"the unsent messages of {', '.join(map(repr, broken))} must be a list"
+            )
+        read = {name: self.producing[name].read_unsent(records) for name, records in unsent.items()}
+        for name, entries in read.items():
+            self.producing[name].take_unsent(entries)
+
+    async def _open(
+        self, queue: str, receiving: ReceiveOptions | None, target: ProducingChannel | None
+    ) -> QueueRef:
+        physical = self._settings.physical_queue(queue)
+        broker = self._tools.broker
+        limits = broker.capabilities
+        if is_fifo(physical) and not limits.ordered:
+            raise ConfigurationError(
+                f"queue {queue!r} is an ordered (.fifo) queue, which the broker "
+                f"{limits.name!r} of this version does not support; use a standard queue"
+            )
+        if self._settings.create_queues or limits.creates_queues:
+            await broker.declare(physical, _queue_options(receiving, target))
+        info = await broker.describe(physical)
+        _warn_if_pre_empted(queue, receiving, info)
+        size_bytes = info.max_message_bytes or limits.max_message_bytes
+        return QueueRef(queue, physical, min(size_bytes, limits.max_message_bytes))
+
+    def _refuse_duplicate(self, queue: str, channels: Mapping[str, Channel], kind: str) -> None:
+        physical = self._settings.physical_queue(queue)
+        if queue in channels or any(one.queue.physical == physical for one in channels.values()):
+            raise UsageError(
+                f"queue {queue!r} has a {kind} channel already; an app has at most one per queue"
+            )
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def _with_options(defaults: _Options, options: Mapping[str, Any]) -> _Options:
+    known = {one.name for one in fields(defaults)}
+    if unknown := sorted(set(options) - known):
+        raise UsageError(
+            f"unknown option {', '.join(unknown)}; a channel takes {', '.join(sorted(known))}"
+        )
+    return replace(defaults, **options)
+
+
+def _warn_if_pre_empted(queue: str, receiving: ReceiveOptions | None, info: QueueInfo) -> None:
+    """Warn if the queue's own redrive policy takes messages before the retry policy ends."""
+    if receiving is None or info.max_receive_count is None:
+        return
+    wanted = receiving.delivery_limit
+    if info.max_receive_count < wanted:
+        logger.warning(
+            "queue %r: its maxReceiveCount is %d, so the broker may dead-letter a message, without "
+            "a reason, before the retry policy (max_attempts %d, max_deliveries %d) does; "
+            "interrupted deliveries count too. Raise it to %d or more.",
+            queue,
+            info.max_receive_count,
+            receiving.retry.max_attempts,
+            wanted,
+            wanted + RECEIVE_HEADROOM,
+        )
+
+
+def _queue_options(
+    receiving: ReceiveOptions | None, target: ProducingChannel | None
+) -> QueueOptions:
+    if receiving is None:
+        return QueueOptions()
+    return QueueOptions(
+        lease_s=receiving.lease_s,
+        dead_letter_queue=target.queue.physical if target is not None else None,
+        max_receive_count=receiving.delivery_limit + RECEIVE_HEADROOM,
+    )
