@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi.params import Depends
 from pydantic import BaseModel
 
 from mqtransport.channel.calling import read_call, resolve_annotation
@@ -53,16 +54,33 @@ class ConsumedQueue:
         Raises:
             UsageError: they contradict those of an earlier one: a queue has one channel.
         """
-        for name, value in options.items():
+        given = {name: value for name, value in options.items() if value is not None}
+        for name, value in given.items():
             present = getattr(self, name)
-            if value is None or value == present:
-                continue
-            if present is not None:
+            if present not in (None, value):
                 raise UsageError(
                     f"queue {queue!r}: {name} is {present!r} for one consumer and {value!r} for "
                     f"another; a queue has one channel, so give it once"
                 )
+        if given.get("concurrency", 1) < 1:
+            raise UsageError(f"queue {queue!r}: concurrency must be 1 or more")
+        for name, value in given.items():
             setattr(self, name, value)
+
+
+@dataclass
+class Declarations:
+    """All that an application declared.
+
+    Attributes:
+        producers: what makes each producer, by queue and message name.
+        models: the model of each declared producer, by queue and message name.
+        consumed: the queues with consumers.
+    """
+
+    producers: dict[str, dict[str, ParticipantSource]] = field(default_factory=dict)
+    models: dict[tuple[str, str], type[BaseModel]] = field(default_factory=dict)
+    consumed: dict[str, ConsumedQueue] = field(default_factory=dict)
 
 
 def function_consumer(
@@ -81,7 +99,8 @@ def function_consumer(
     """
     label = f"consumer {getattr(function, '__qualname__', repr(function))} of queue {queue!r}"
     found = check_model(_model_of(function, label) if model is None else model, label)
-    message_name = check_name(name or found.__name__, label)
+    message_name = check_name(found.__name__ if name is None else name, label)
+    _refuse_dependencies(function, label)
     read_call(function, found, label)  # its mistakes show here, where they are made
 
     class FunctionConsumer(Consumer[Any]):
@@ -112,7 +131,10 @@ def check_name(name: str, label: str) -> str:
         UsageError: it is not, as the class name of a generic model.
     """
     if not is_message_name(name):
-        raise UsageError(f"{label}: {name!r} is no legal message name; pass name=")
+        raise UsageError(
+            f"{label}: {name!r} is no legal message name; pass name= with 1 to 128 letters, "
+            f"digits, dots, dashes or underscores"
+        )
     return name
 
 
@@ -127,7 +149,21 @@ def check_class(kind: object, base: type[Participant[Any]]) -> None:
     name = getattr(kind, "name", None)
     if not isinstance(name, str) or not is_message_name(name):
         raise UsageError(f"{kind.__name__}: set name to a legal message name, not {name!r}")
-    check_model(getattr(kind, "Model", None), kind.__name__)
+    model = check_model(getattr(kind, "Model", None), kind.__name__)
+    if issubclass(kind, Consumer):
+        if getattr(kind, "__abstractmethods__", None):
+            raise UsageError(f"{kind.__name__}: write async def consume(self, msg: Model)")
+        # Bound to nothing: only its parameters behind self are read.
+        read_call(kind.consume.__get__(object()), model, kind.__name__, dict(vars(kind)))
+
+
+def _refuse_dependencies(function: Callable[..., Any], label: str) -> None:
+    for parameter in inspect.signature(function).parameters.values():
+        if isinstance(parameter.default, Depends):
+            raise UsageError(
+                f"{label}: its parameter {parameter.name!r} asks for Depends(), which consumers "
+                f"do not have yet; use mq_app.state, or a closure"
+            )
 
 
 def _model_of(function: Callable[..., Any], label: str) -> object:

@@ -11,7 +11,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from mqtransport import MQApp
-from mqtransport.errors import NotStartedError
+from mqtransport.errors import NotStartedError, UsageError
 from mqtransport.participants import M, Producer
 
 if TYPE_CHECKING:
@@ -98,21 +98,34 @@ class ProvidedProducer:
 
     Attributes:
         kind: the producer class.
+        queue: the queue, where the class produces for several; None elsewhere.
     """
 
     kind: type[Producer[Any]]
+    queue: str | None = None
 
     async def __call__(self, connection: HTTPConnection) -> Producer[Any]:
         """Return the running producer of the class.
 
         Raises:
             NotStartedError: the lifespan is not running, or no channel has such a producer.
+            UsageError: several have one, and ``queue`` does not say which.
         """
         app = await get_mq(connection)
-        for channel in app.producing_channels:
-            for producer in channel.producers:
-                if type(producer) is self.kind:
-                    return producer
+        found = [
+            producer
+            for channel in app.producing_channels
+            if self.queue in (None, channel.name)
+            for producer in channel.producers
+            if type(producer) is self.kind
+        ]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(
+                f"{self.kind.__name__} produces for several queues; say which with "
+                f"mq.provide({self.kind.__name__}, queue=...)"
+            )
         raise NotStartedError(
             f"no channel has a {self.kind.__name__}: add it with mq.add_producer(queue, "
             f"{self.kind.__name__}) before the application starts"

@@ -8,7 +8,7 @@ from typing import Any, cast
 from fastapi import FastAPI
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
 from mqtransport.errors import ChannelError, MessageRefusedError
 
@@ -24,7 +24,8 @@ TRY_AGAIN_LATER = 1013
 def install_errors(app: FastAPI) -> None:
     """Map broker errors that leave a route to 503; must be called before the app starts."""
     # Starlette hands WebSockets to the same handler; its annotation knows one or the other.
-    app.add_exception_handler(ChannelError, cast(Any, _unavailable))
+    if ChannelError not in app.exception_handlers:  # one of the user's own stays
+        app.add_exception_handler(ChannelError, cast(Any, _unavailable))
 
 
 async def _unavailable(connection: HTTPConnection, error: Exception) -> JSONResponse | None:
@@ -32,7 +33,8 @@ async def _unavailable(connection: HTTPConnection, error: Exception) -> JSONResp
         raise error  # the code's fault, not the broker's: 500 and a traceback
     logger.error("%s: %s", _path(connection), error)
     if isinstance(connection, WebSocket):
-        await connection.close(code=TRY_AGAIN_LATER)
+        if connection.application_state is not WebSocketState.DISCONNECTED:
+            await connection.close(code=TRY_AGAIN_LATER)
         return None
     return JSONResponse(
         {"detail": "The message broker is unavailable; try again later."},

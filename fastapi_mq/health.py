@@ -7,6 +7,8 @@ comes within a second, whatever the broker does. Bodies say a status and an erro
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,11 +18,16 @@ from starlette.responses import JSONResponse
 
 from fastapi_mq.dependencies import find_mq
 from mqtransport import MQApp
-from mqtransport.clock import Clock, SystemClock
+from mqtransport.channel.base import Trouble
 from mqtransport.errors import BrokerError, MQTransportError
+
+logger = logging.getLogger("fastapi_mq")
 
 GOOD_FOR_S = 5.0
 BAD_FOR_S = 1.0
+
+FATAL_FOR_S = 60.0
+"""A send refused by a missing or denied queue counts for so long, unless one succeeds."""
 
 ANSWER_WITHIN_S = 0.8
 """How long an answer waits for the ping: below Kubernetes's default probe timeout of 1 s."""
@@ -63,17 +70,15 @@ class HealthCheck:
     Args:
         app: the app.
         broker_critical: whether readiness fails when the broker is unreachable.
-        clock: source of time.
     """
 
-    def __init__(
-        self, app: MQApp, *, broker_critical: bool = False, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, app: MQApp, *, broker_critical: bool = False) -> None:
         self._app = app
         self._broker_critical = broker_critical
-        self._clock = clock or SystemClock()
+        self._clock = app.clock
         self._ping: asyncio.Task[str | None] | None = None
         self._last: tuple[float, str | None] | None = None  # when it is stale, what was wrong
+        self._good_ping_at = -math.inf
 
     async def report(self) -> Health:
         """Judge everything: the channels of this process, and the broker by a ping."""
@@ -107,9 +112,9 @@ class HealthCheck:
         if self._app.closed or (self._app.channels and not self._app.running):
             return Health("fail", "not_started")
         for channel in self._app.channels:
-            trouble = channel.trouble.error
-            if trouble is not None and trouble.fatal:
-                return Health("fail", trouble.label)
+            error = self._current_error(channel.trouble, polls=channel.kind == "consuming")
+            if error is not None and error.fatal:
+                return Health("fail", error.label)
         report = await self.report()
         if report.status == "fail" and not self._broker_critical:
             live = self.live()
@@ -143,20 +148,37 @@ class HealthCheck:
             error = caught.label
         except MQTransportError:
             error = "closed"
+        except Exception:  # the edge of a task: a driver's defect is a failure like any other
+            logger.exception("the ping of the broker raised what no driver should raise")
+            error = "error"
+        if error is None:
+            self._good_ping_at = self._clock.monotonic()
         keep_s = GOOD_FOR_S if error is None else BAD_FOR_S
         self._last = (self._clock.monotonic() + keep_s, error)
         return error
 
     def _channel_warning(self) -> Health | None:
-        for channel in self._app.channels:
-            if channel.trouble.error is not None:
-                return Health("warn", channel.trouble.error.label)
-        for consuming in self._app.consuming_channels:
-            if consuming.dead_letter_failures:
-                return Health("warn", "dead_letter_failed")
-            if consuming.settle_trouble.error is not None:
-                return Health("warn", consuming.settle_trouble.error.label)
+        troubles = [(one.trouble, one.kind == "consuming") for one in self._app.channels]
+        troubles += [(one.settle_trouble, False) for one in self._app.consuming_channels]
+        for trouble, polls in troubles:
+            if (error := self._current_error(trouble, polls=polls)) is not None:
+                return Health("warn", error.label)
+        if any(one.dead_letter_failures for one in self._app.consuming_channels):
+            return Health("warn", "dead_letter_failed")
         return None
+
+    def _current_error(self, trouble: Trouble, *, polls: bool) -> BrokerError | None:
+        """Return what still is the matter with a channel.
+
+        Polls go on by themselves, so their last error is the current one. Sends and settles do
+        not: a good ping since then, or, for what a ping cannot prove, some time, ends it.
+        """
+        error, at = trouble.error, trouble.bad_at
+        if error is None or at is None or polls:
+            return error
+        if error.fatal:
+            return error if self._clock.monotonic() - at < FATAL_FOR_S else None
+        return error if at > self._good_ping_at else None
 
 
 def make_health_router(path: str) -> APIRouter:

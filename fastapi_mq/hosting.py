@@ -36,17 +36,15 @@ def warn_if_wrapped(app: FastAPI, ours: object) -> None:
 
 def _nested(context: Any, ours: object) -> Iterator[object]:
     """Yield the lifespans that FastAPI merged around ours; an unknown wrapper as itself."""
-    while context is not ours:
-        plain = inspect.unwrap(context)
-        if not inspect.isfunction(plain):
-            yield context
-            return
-        names = inspect.getclosurevars(plain).nonlocals
-        if "original_context" not in names or "nested_context" not in names:
-            yield context
-            return
-        yield names["nested_context"]
-        context = names["original_context"]
+    if context is ours:
+        return
+    plain = inspect.unwrap(context)
+    names = inspect.getclosurevars(plain).nonlocals if inspect.isfunction(plain) else {}
+    if "original_context" not in names or "nested_context" not in names:
+        yield context
+        return
+    yield from _nested(names["original_context"], ours)
+    yield from _nested(names["nested_context"], ours)
 
 
 def _does_nothing(lifespan: object) -> bool:
@@ -70,8 +68,9 @@ def warn_if_memory_is_split(mq_app: MQApp) -> None:
 
 def _worker_count() -> int:
     # uvicorn's workers are children that still hold the parent's command line (measured).
-    if multiprocessing.parent_process() is not None and "--workers" in sys.argv[:-1]:
-        value = sys.argv[sys.argv.index("--workers") + 1]
-    else:
-        value = os.environ.get("WEB_CONCURRENCY", "1")
+    value = os.environ.get("WEB_CONCURRENCY", "1")
+    if multiprocessing.parent_process() is not None:
+        words = " ".join(sys.argv).replace("=", " ").split()
+        if "--workers" in words[:-1]:
+            value = words[words.index("--workers") + 1]
     return int(value) if value.isdigit() else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from fastapi_mq.declared import (
     ConsumedQueue,
+    Declarations,
     ParticipantSource,
     check_class,
     check_name,
@@ -22,16 +23,18 @@ from fastapi_mq.declared import (
 from fastapi_mq.dependencies import STATE_KEY, ProducerDependency, ProvidedProducer
 from fastapi_mq.errors import install_errors
 from fastapi_mq.health import HEALTH_KEY, HealthCheck, make_health_router
-from fastapi_mq.hosting import warn_if_memory_is_split, warn_if_wrapped
-from mqtransport import Consumer, MQApp, MQSettings, Producer, Retry
-from mqtransport.errors import ChannelError, UsageError
+from fastapi_mq.hosting import warn_if_wrapped
+from fastapi_mq.starting import Create, Starting
+from mqtransport import Consumer, MQSettings, Producer, Retry
+from mqtransport.errors import UsageError
 from mqtransport.participants import check_model
 
 logger = logging.getLogger("fastapi_mq")
 
 M = TypeVar("M", bound=BaseModel)
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-Create = Callable[[], Awaitable[MQApp]]
+OWNER_KEY = "_fast_mq_owner"
+"""The key under which ``app.state`` holds who runs the lifespan, and in which loop."""
 
 
 class FastMQ:
@@ -66,14 +69,16 @@ class FastMQ:
     ) -> None:
         if settings is not None and create is not None:
             raise UsageError("FastMQ: give settings or create, not both")
+        if start_timeout_s <= 0:
+            raise UsageError(f"FastMQ: start_timeout_s must be more than 0, not {start_timeout_s}")
+        if not health_path.startswith("/"):
+            raise UsageError(f"FastMQ: health_path must begin with a slash, unlike {health_path!r}")
         self._settings = settings
         self._create = create
         self._broker_critical = broker_critical
         self._health_path = health_path
         self._start_timeout_s = start_timeout_s
-        self._producers: dict[str, dict[str, ParticipantSource]] = {}
-        self._models: dict[tuple[str, str], type[BaseModel]] = {}
-        self._consumed: dict[str, ConsumedQueue] = {}
+        self._declared = Declarations()
         self._running = 0
         if app is not None:
             self.init_app(app)
@@ -95,10 +100,11 @@ class FastMQ:
             UsageError: no model, an illegal name, the name taken by another model, or the
                 application runs already.
         """
+        _check_queue(queue)
         label = f"producer of queue {queue!r}"
         check_model(model, label)
-        message_name = check_name(name or model.__name__, label)
-        known = self._models.get((queue, message_name))
+        message_name = check_name(model.__name__ if name is None else name, label)
+        known = self._declared.models.get((queue, message_name))
         if known is not None and known is not model:
             raise UsageError(
                 f"queue {queue!r}: the message name {message_name!r} belongs to the model "
@@ -106,7 +112,7 @@ class FastMQ:
             )
         if known is None:
             self._declare_producer(queue, message_name, model_producer(model, message_name))
-            self._models[queue, message_name] = model
+            self._declared.models[queue, message_name] = model
         return ProducerDependency(queue, model, message_name)
 
     def consumer(
@@ -134,6 +140,8 @@ class FastMQ:
                 supplied, the name is taken, or the options contradict another consumer's.
         """
 
+        _check_queue(queue)
+
         def decorate(function: Handler) -> Handler:
             message_name, source = function_consumer(function, queue, model, name)
             self._declare_consumer(queue, message_name, source, dead_letter, concurrency, retry)
@@ -147,11 +155,12 @@ class FastMQ:
         Raises:
             UsageError: no producer class, its declaration is wrong, or its name is taken.
         """
+        _check_queue(queue)
         check_class(kind, Producer)
-        if kind.name in self._producers.get(queue, {}):
+        if kind.name in self._declared.producers.get(queue, {}):
             raise UsageError(f"queue {queue!r} has a producer named {kind.name!r} already")
         self._declare_producer(queue, kind.name, kind)
-        self._models[queue, kind.name] = kind.Model
+        self._declared.models[queue, kind.name] = kind.Model
 
     def add_consumer(
         self,
@@ -167,13 +176,19 @@ class FastMQ:
         Raises:
             UsageError: no consumer class, its declaration is wrong, or its name is taken.
         """
+        _check_queue(queue)
         check_class(kind, Consumer)
         self._declare_consumer(queue, kind.name, kind, dead_letter, concurrency, retry)
 
-    def provide(self, kind: type[Producer[Any]]) -> ProvidedProducer:
-        """Return a dependency that hands out the producer of this class."""
+    def provide(self, kind: type[Producer[Any]], *, queue: str | None = None) -> ProvidedProducer:
+        """Return a dependency that hands out the producer of this class.
+
+        Args:
+            kind: the class.
+            queue: the queue, if the class produces for several.
+        """
         check_class(kind, Producer)
-        return ProvidedProducer(kind)
+        return ProvidedProducer(kind, queue)
 
     # -- hosting -----------------------------------------------------------------------------
 
@@ -193,6 +208,8 @@ class FastMQ:
             return present
         if present is not None:
             raise UsageError("another FastMQ equips this application already; use that one")
+        if app.middleware_stack is not None:
+            raise UsageError("the application runs already; call FastMQ(app) where it is made")
         app.state._fast_mq = self
         inner = app.router.lifespan_context
 
@@ -204,8 +221,6 @@ class FastMQ:
 
         app.router.lifespan_context = lifespan
         app.include_router(self.health_router(self._health_path))
-        # The health router has no lifespan; including it must not count as wrapping ours.
-        app.router.lifespan_context = lifespan
         self.install_errors(app)
         return self
 
@@ -225,14 +240,22 @@ class FastMQ:
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        present = getattr(app.state, STATE_KEY, None)
-        if isinstance(present, MQApp) and not present.closed:
+        owner = (self, asyncio.get_running_loop())
+        present = getattr(app.state, OWNER_KEY, None)
+        if present == owner:
             # Two ways at once, as lifespan= and init_app: the outer one is at work already.
-            yield {STATE_KEY: present, HEALTH_KEY: getattr(app.state, HEALTH_KEY)}
+            yield {key: getattr(app.state, key) for key in (STATE_KEY, HEALTH_KEY)}
             return
+        if present is not None:
+            raise UsageError(
+                "this application object is running already, with another FastMQ or in another "
+                "event loop; use one FastMQ, and one lifespan at a time"
+            )
         self._running += 1
+        setattr(app.state, OWNER_KEY, owner)
         try:
-            async with self._started() as mq_app:
+            starting = Starting(self._declared, self._settings, self._create, self._start_timeout_s)
+            async with starting.app() as mq_app:
                 check = HealthCheck(mq_app, broker_critical=self._broker_critical)
                 setattr(app.state, STATE_KEY, mq_app)
                 setattr(app.state, HEALTH_KEY, check)
@@ -243,61 +266,12 @@ class FastMQ:
                     delattr(app.state, HEALTH_KEY)
                     await check.aclose()
         finally:
+            delattr(app.state, OWNER_KEY)
             self._running -= 1
-
-    @asynccontextmanager
-    async def _started(self) -> AsyncIterator[MQApp]:
-        mq_app: MQApp | None = None
-        try:
-            try:
-                async with asyncio.timeout(self._start_timeout_s):
-                    mq_app = await self._connect()
-                    await self._build(mq_app)
-            except TimeoutError:
-                raise ChannelError(
-                    f"the message broker did not answer within {self._start_timeout_s:g} s; "
-                    f"is it up, and is MQ_URL right?"
-                ) from None
-            warn_if_memory_is_split(mq_app)
-            yield mq_app
-        finally:
-            if mq_app is not None:
-                await mq_app.shutdown()
-
-    async def _connect(self) -> MQApp:
-        if self._create is not None:
-            return await self._create()
-        return await MQApp.connect(settings=self._settings)
-
-    async def _build(self, mq_app: MQApp) -> None:
-        """Make the channels and participants that were declared, then start."""
-        for queue, consumed in self._consumed.items():
-            channel = mq_app.consuming_channel(queue)
-            if channel is None:
-                channel = await mq_app.create_consuming_channel(queue, **consumed.options())
-            elif consumed.options():
-                raise UsageError(
-                    f"queue {queue!r}: create= has made its channel, so {consumed.options()} must "
-                    f"be given there, not to mq.consumer()"
-                )
-            for name, source in consumed.consumers.items():
-                channel.add_consumer(source())
-                logger.info("queue %r: messages named %r are consumed", queue, name)
-        for queue, producers in self._producers.items():
-            target = mq_app.producing_channel(queue)
-            if target is None:
-                target = await mq_app.create_producing_channel(queue)
-            for name, source in producers.items():
-                target.add_producer(source())
-                logger.info("queue %r: messages named %r are produced", queue, name)
-        if mq_app.channels:
-            await mq_app.start()
-        else:
-            await mq_app.ping()
 
     def _declare_producer(self, queue: str, name: str, source: ParticipantSource) -> None:
         self._refuse_if_running()
-        self._producers.setdefault(queue, {})[name] = source
+        self._declared.producers.setdefault(queue, {})[name] = source
 
     def _declare_consumer(
         self,
@@ -309,7 +283,7 @@ class FastMQ:
         retry: Retry | None,
     ) -> None:
         self._refuse_if_running()
-        consumed = self._consumed.get(queue, ConsumedQueue())
+        consumed = self._declared.consumed.get(queue, ConsumedQueue())
         if name in consumed.consumers:
             raise UsageError(
                 f"queue {queue!r} has a consumer for messages named {name!r} already; one "
@@ -317,8 +291,15 @@ class FastMQ:
             )
         consumed.merge(queue, dead_letter=dead_letter, concurrency=concurrency, retry=retry)
         consumed.consumers[name] = source
-        self._consumed[queue] = consumed
+        self._declared.consumed[queue] = consumed
 
     def _refuse_if_running(self) -> None:
         if self._running:
             raise UsageError("declare producers and consumers before the application starts")
+
+
+def _check_queue(queue: object) -> None:
+    if not isinstance(queue, str):
+        raise UsageError(
+            f'the first argument is the queue\'s name, as in @mq.consumer("orders"), not {queue!r}'
+        )

@@ -53,6 +53,7 @@ class Trouble:
         error: the last error, None once a call went well again.
         failures: failed calls in a row.
         good_at: monotonic time of the last good call; None before the first.
+        bad_at: monotonic time of the last failed call; None before the first.
     """
 
     def __init__(self, clock: Clock, logger: logging.Logger, label: str) -> None:
@@ -63,6 +64,7 @@ class Trouble:
         self.error: BrokerError | None = None
         self.failures = 0
         self.good_at: float | None = None
+        self.bad_at: float | None = None
         self._told = False
 
     def good(self) -> None:
@@ -76,7 +78,7 @@ class Trouble:
         """Note a failed call; logs it at most once a minute per class of error."""
         self.error = error
         self.failures += 1
-        now = self._clock.monotonic()
+        now = self.bad_at = self._clock.monotonic()
         if now - self._logged.get(type(error), -math.inf) >= LOG_EVERY_S:
             self._logged[type(error)] = now
             self._told = True

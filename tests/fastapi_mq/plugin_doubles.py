@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from mqtransport import MQApp, MQSettings
 from mqtransport.brokers.memory import MemoryBroker
+from mqtransport.clock import Clock
 from mqtransport.errors import BrokerUnavailableError
 
 CANARIES = (
@@ -101,6 +102,7 @@ class ScriptedBroker(MemoryBroker):
 def creating(
     *brokers: ScriptedBroker,
     prepare: Callable[[MQApp], Awaitable[None]] | None = None,
+    clock: Clock | None = None,
     **settings: Any,
 ) -> Callable[[], Awaitable[MQApp]]:
     """Return an initializer for ``FastMQ(create=...)``; each start takes the next broker."""
@@ -110,7 +112,7 @@ def creating(
         broker = next(left)
         await broker.connect()
         values = {"send_timeout_s": 0.2, "stop_timeout_s": 2.0, **settings}
-        app = MQApp(broker, settings=MQSettings(**values))
+        app = MQApp(broker, settings=MQSettings(**values), clock=clock)
         if prepare is not None:
             await prepare(app)
         return app

@@ -118,19 +118,11 @@ def test_an_illegal_name_is_refused(mq: FastMQ, name: str) -> None:
     assert repr(name) in refusal(lambda: mq.consumer("orders", name=name, model=Order)(print))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="declared.py:105: the text says 'pass name=' to somebody who passed one, "
-    "and never what is legal (check() of participants does)",
-)
 def test_the_refusal_of_a_name_says_what_is_legal(mq: FastMQ) -> None:
     text = refusal(lambda: mq.producer("orders", Order, name="with space"))
     assert "letters" in text
 
 
-@pytest.mark.xfail(
-    strict=True, reason="plugin.py:100, declared.py:75: an empty name= counts as not given"
-)
 def test_an_empty_name_is_refused(mq: FastMQ) -> None:
     refusal(lambda: mq.producer("orders", Order, name=""))
 
@@ -186,22 +178,12 @@ def test_contradicting_options_are_refused(
 async def _handle(body: Any) -> None: ...
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="declared.py:47: options before the contradicting one were taken already; a refused "
-    "declaration must change nothing",
-)
 def test_a_refused_declaration_changes_nothing(mq: FastMQ) -> None:
     mq.consumer("orders", model=Order, concurrency=1)(_handle)
     refusal(lambda: mq.consumer("orders", model=Invoice, dead_letter="x", concurrency=2)(_handle))
     mq.consumer("orders", model=Invoice, dead_letter="y")(_handle)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="plugin.py:138: a wrong concurrency shows at start, not at decoration, as "
-    "'concurrency must be 1 or more' without the queue",
-)
 def test_an_impossible_concurrency_is_refused_at_decoration(mq: FastMQ) -> None:
     assert "orders" in refusal(lambda: mq.consumer("orders", model=Order, concurrency=0)(_handle))
 
@@ -264,12 +246,6 @@ def test_a_class_without_name_or_model_is_refused(mq: FastMQ) -> None:
     refusal(lambda: mq.add_consumer("orders", Bodiless))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TypeError,
-    reason="declared.py:110: a consumer class without consume() shows at start only, as "
-    "'TypeError: Can't instantiate abstract class'; likewise wrong parameters of consume()",
-)
 async def test_a_consumer_class_without_consume_is_refused_where_it_is_declared(
     mq: FastMQ,
 ) -> None:
@@ -284,11 +260,6 @@ async def test_a_consumer_class_without_consume_is_refused_where_it_is_declared(
         pytest.fail("it started")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="declared.py:110: the parameters of consume() are read at start, those of functions "
-    "at decoration",
-)
 def test_a_consumer_class_with_a_strange_parameter_is_refused_where_it_is_declared(
     mq: FastMQ,
 ) -> None:
@@ -321,11 +292,6 @@ def test_an_annotated_depends_in_a_handler_is_refused(mq: FastMQ) -> None:
     assert "'database'" in refusal(lambda: mq.consumer("orders")(handle))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="declared.py:76: 'db = Depends(f)' counts as a default, so the handler gets the "
-    "Depends marker itself and fails on every message, up to the dead letter queue",
-)
 def test_a_depends_default_in_a_handler_is_refused(mq: FastMQ) -> None:
     async def handle(order: Order, database: int = Depends(_database)) -> None: ...
 
@@ -355,11 +321,6 @@ def test_what_cannot_be_called_is_a_usage_error(mq: FastMQ) -> None:
         mq.consumer("orders", model=Order)(7)  # type: ignore[type-var]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="plugin.py:112: a bare '@mq.consumer' is silent: the function becomes the decorator, "
-    "nothing is declared, nothing is consumed",
-)
 def test_the_decorator_without_a_call_is_refused(mq: FastMQ) -> None:
     async def handle(order: Order) -> None: ...
 

@@ -140,11 +140,6 @@ def test_provide_of_a_class_that_was_never_added_names_the_call() -> None:
         client.get("/")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="dependencies.py:112: of one class on two queues, the queue declared first is taken "
-    "in silence; there is no way to name the queue",
-)
 def test_provide_of_a_class_on_two_queues_is_refused_or_names_the_queue() -> None:
     own = FastMQ()
     own.add_producer("a", MP_Order)
@@ -365,12 +360,6 @@ def test_a_refused_message_in_a_websocket_is_not_taken_for_an_outage() -> None:
         socket.receive_text()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RuntimeError,
-    reason="errors.py:35: close() on a WebSocket that the route closed already raises "
-    "RuntimeError, which hides the broker's error",
-)
 def test_a_broker_error_after_the_route_closed_the_websocket_hurts_nobody() -> None:
     app = make_app()
 
@@ -425,11 +414,6 @@ def test_the_mapping_can_be_installed_in_a_mounted_sub_app(mapped: bool) -> None
         assert client.get("/sub/").status_code == (503 if mapped else 500)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="errors.py:27: a handler for ChannelError that the application has already is replaced "
-    "in silence",
-)
 def test_a_handler_of_the_user_for_channel_errors_is_kept() -> None:
     app = FastAPI(exception_handlers={ChannelError: lambda *_: JSONResponse({}, 418)})
     FastMQ(app)

@@ -25,7 +25,6 @@ from mqtransport.errors import (
     CredentialsError,
     QueueNotFoundError,
     RefusedError,
-    SendError,
     ThrottledError,
 )
 from mqtransport.testing import run_virtual
@@ -55,7 +54,8 @@ def broker() -> ScriptedBroker:
 
 
 def make_app(broker: ScriptedBroker, *, consume: bool = False, **options: Any) -> FastAPI:
-    mq = FastMQ(create=creating(broker, **options.pop("settings", {})), **options)
+    settings, clock = options.pop("settings", {}), options.pop("clock", None)
+    mq = FastMQ(create=creating(broker, clock=clock, **settings), **options)
     orders = mq.producer("orders", Order)
     app = FastAPI()
 
@@ -77,14 +77,9 @@ async def clocked(
     broker: ScriptedBroker, clock: HandClock, **options: Any
 ) -> AsyncIterator[tuple[AsyncClient, FastAPI]]:
     """Serve an app whose health answers expire by a clock that the test sets."""
-    app = make_app(broker, **options)
+    app = make_app(broker, clock=clock, **options)
     async with serving(app) as client:
-        critical = options.get("broker_critical", False)
-        app.state.mq_health = HealthCheck(app.state.mq, broker_critical=critical, clock=clock)
-        try:
-            yield client, app
-        finally:
-            await app.state.mq_health.aclose()
+        yield client, app
 
 
 async def ask(client: AsyncClient, path: str = "/health/mq") -> tuple[int, dict[str, str]]:
@@ -190,11 +185,6 @@ async def test_a_bad_answer_is_kept_for_1_s_and_recovers_by_itself(
         assert await ask(client) == (200, {"status": "pass"})
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="plugin.py:236: the HealthCheck has a SystemClock although create= made an MQApp on "
-    "another clock",
-)
 async def test_the_health_check_of_an_app_reads_the_apps_clock(
     broker: ScriptedBroker, clock: HandClock
 ) -> None:
@@ -268,12 +258,6 @@ async def test_no_body_holds_more_than_a_status_and_a_class(
             assert not [one for one in CANARIES if one in text]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(OSError, SendError),
-    reason="health.py:138: an exception that no driver should raise leaves /health/mq as 500, is "
-    "not cached (a ping per probe), and is 'never retrieved' if its prober has gone",
-)
 async def test_a_ping_that_raises_something_foreign_is_a_failure_like_any_other(
     broker: ScriptedBroker,
 ) -> None:
@@ -417,11 +401,6 @@ async def test_bad_credentials_are_not_ready(broker: ScriptedBroker) -> None:
         assert status in (200, 503)  # undecided by the design: rotation mends it by itself
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="health.py:109: one send to a missing or denied queue keeps ready at 503 until the "
-    "next good send; being out of rotation, the pod gets no request that could send",
-)
 async def test_ready_recovers_from_a_fatal_send_without_another_send(
     broker: ScriptedBroker, clock: HandClock
 ) -> None:
@@ -434,11 +413,6 @@ async def test_ready_recovers_from_a_fatal_send_without_another_send(
         assert (await ask(client, "/health/mq/ready"))[0] == 200
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="health.py:152: after one failed send the report says 'warn unreachable' until the "
-    "next good send, although the broker answers pings for hours",
-)
 async def test_the_report_recovers_from_a_failed_send_without_another_send(
     broker: ScriptedBroker, clock: HandClock
 ) -> None:

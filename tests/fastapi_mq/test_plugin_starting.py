@@ -72,11 +72,6 @@ async def test_a_hanging_broker_fails_the_start_in_time_and_is_closed(verb: str)
     assert broker.closed or verb == "connect"  # its initializer has the broker until it returns
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="plugin.py:257: the text of a start that timed out names neither the broker nor the "
-    "queue that was being opened (DESIGN 3.2)",
-)
 async def test_a_hanging_broker_is_named_with_the_queue() -> None:
     broker = ScriptedBroker()
     broker.gates["describe"] = asyncio.Event()
@@ -85,11 +80,6 @@ async def test_a_hanging_broker_is_named_with_the_queue() -> None:
     assert "'orders'" in text
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="app.py:125: a broker whose connect() fails or is cancelled by the start's time limit "
-    "is never closed; FastMQ has no MQApp to shut down then",
-)
 @pytest.mark.parametrize("how", ["hangs", "fails"])
 async def test_a_broker_whose_connect_does_not_succeed_is_closed(
     how: str, monkeypatch: pytest.MonkeyPatch
@@ -131,11 +121,6 @@ async def test_a_broken_initializer_fails_the_start_with_its_own_error() -> None
     assert str(await failed_start(app)) == "mine"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="plugin.py:256: any TimeoutError of create= (a database, say) is blamed on the broker, "
-    "with 'from None' hiding where it came from",
-)
 async def test_a_timeout_inside_the_initializer_is_not_blamed_on_the_broker() -> None:
     async def create() -> MQApp:
         raise TimeoutError("the vault did not answer")
@@ -148,12 +133,6 @@ async def test_a_timeout_inside_the_initializer_is_not_blamed_on_the_broker() ->
     assert "vault" in str(caught.value) or "vault" in str(caught.value.__cause__)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(TypeError, AttributeError),
-    reason="plugin.py:269: an initializer that is a plain def, or forgets to return the app, is "
-    "a bare TypeError or AttributeError",
-)
 @pytest.mark.parametrize("kind", ["plain", "forgot"])
 async def test_an_initializer_that_makes_no_app_is_a_clear_error(kind: str) -> None:
     async def forgot() -> None: ...
@@ -350,11 +329,6 @@ async def test_cancelling_a_shutdown_is_not_swallowed_and_closes_the_broker(
     assert [one for one in caplog.records if one.levelno >= logging.CRITICAL] == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="plugin.py, end of _started(): when the shutdown is cancelled, the lifespan returns "
-    "at once, so the user's teardown runs while the stop and its handlers are still at work",
-)
 async def test_a_cancelled_shutdown_leaves_no_task_behind(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -392,11 +366,6 @@ async def test_a_running_handler_finishes_before_the_broker_is_closed() -> None:
     assert mq_app.consuming_channels[0].counts.acked == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="plugin.py:265: the report of shutdown() is thrown away; buffered messages that were "
-    "not sent (MQ_CONFIRM=0) end with the process without a word in the log",
-)
 async def test_messages_left_in_the_buffer_at_the_end_are_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -419,18 +388,12 @@ def test_the_default_start_limit_is_the_contract_of_10_s() -> None:
     assert inspect.signature(FastMQ).parameters["start_timeout_s"].default == 10.0
 
 
-@pytest.mark.xfail(strict=True, reason="plugin.py:73: start_timeout_s is not validated")
 @pytest.mark.parametrize("value", [0, -1])
 def test_an_impossible_start_timeout_is_refused(value: float) -> None:
     with pytest.raises(MQTransportError, match="start_timeout_s"):
         FastMQ(start_timeout_s=value)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="plugin.py:216: a health_path without a leading slash is taken in silence; no request "
-    "ever matches it",
-)
 def test_an_impossible_health_path_is_refused() -> None:
     with pytest.raises(MQTransportError, match="health_path"):
         FastMQ(FastAPI(), health_path="health")
@@ -452,9 +415,6 @@ def test_an_impossible_health_path_is_refused() -> None:
             True,
             None,
             True,
-            marks=pytest.mark.xfail(
-                strict=True, reason="hosting.py:73: '--workers=2' in one word is not seen"
-            ),
         ),
     ],
 )

@@ -17,7 +17,9 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The class form, with and without ``from __future__ import annotations``."""
     text = SOURCE.read_text(encoding="utf-8")
     if request.param != "plain":
-        text = text.replace("import asyncio", "from __future__ import annotations\nimport asyncio", 1)
+        text = text.replace(
+            "import asyncio", "from __future__ import annotations\nimport asyncio", 1
+        )
     path = tmp_path / "service.py"
     path.write_text(text, encoding="utf-8")
     return path
