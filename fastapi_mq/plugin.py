@@ -203,9 +203,9 @@ class FastMQ:
         Raises:
             UsageError: another FastMQ equips the application already.
         """
-        present: FastMQ | None = getattr(app.state, "_fast_mq", None)
+        present: object = getattr(app.state, "_fast_mq", None)
         if present is self:
-            return present
+            return self
         if present is not None:
             raise UsageError("another FastMQ equips this application already; use that one")
         if app.middleware_stack is not None:

@@ -17,9 +17,11 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds since an arbitrary point; never goes back. For deadlines and intervals."""
+        ...
 
     def time(self) -> float:
         """Seconds since the Unix epoch; may jump. Only for stamps that leave the process."""
+        ...
 
 
 class SystemClock:

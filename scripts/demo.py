@@ -24,10 +24,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="port to serve on; 0 takes a free one")
     arguments = parser.parse_args()
     port = arguments.port or free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "examples.orders.app:app", "--port", str(port)]
-        + ["--log-level", "warning"]
-    )
+    served = ["examples.orders.app:app", "--port", str(port), "--log-level", "warning"]
+    server = subprocess.Popen([sys.executable, "-m", "uvicorn", *served])
     try:
         done = play_round(f"http://127.0.0.1:{port}", server)
         if done and not arguments.once:

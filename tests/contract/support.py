@@ -76,7 +76,7 @@ async def eventually(condition: Callable[[], bool], what: str) -> None:
     """Wait until the condition holds; bounded."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - a state of another process or thread
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"not within {PATIENCE_S:g} s: {what}") from None
