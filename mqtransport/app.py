@@ -7,12 +7,12 @@ from random import Random
 from typing import Any, Self
 
 from mqtransport.broker import Broker
-from mqtransport.brokers.select import make_broker
 from mqtransport.channel import Channel, ConsumingChannel, ProducingChannel
 from mqtransport.channel.base import Tools
 from mqtransport.channel.registry import Registry
 from mqtransport.clock import Clock, SystemClock, new_random
 from mqtransport.lifecycle import Lifecycle
+from mqtransport.select import make_broker
 from mqtransport.settings import MQSettings
 
 PASSIVE_PING_S = 5.0

@@ -134,7 +134,7 @@ def test_the_import_pulls_in_no_extra() -> None:
         "mqtransport.participants",
         "mqtransport.settings",
         "mqtransport.wire",
-        "mqtransport.brokers.select",
+        "mqtransport.select",
     ],
 )
 def test_each_module_can_be_the_first_import(module: str) -> None:

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 import mqtransport.brokers.sqs
 from mqtransport import MQApp, SQSApp
 from mqtransport.brokers.memory import MemoryBroker
-from mqtransport.brokers.select import make_broker
 from mqtransport.clock import SystemClock
 from mqtransport.errors import ConfigurationError
+from mqtransport.select import make_broker
 from mqtransport.settings import MQSettings
 
 CANARY = "cAnArY-7f3a"
