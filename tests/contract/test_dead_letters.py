@@ -5,13 +5,18 @@ import base64
 import gzip
 import json
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import pytest
 
-from mqtransport import ConsumeMessageError
+from fastapi_mq.health import HealthCheck
+from mqtransport import Backoff, ConsumeMessageError, MQApp, Retry
+from mqtransport.brokers.memory import MemoryBroker
+from mqtransport.errors import BrokerError, BrokerUnavailableError
 from mqtransport.limits import size_bytes
 from mqtransport.message import Attribute, Outgoing
+from mqtransport.testing import VirtualClock, run_virtual
 from mqtransport.testing.sqs_double import SQSDouble
 from tests.contract.support import (
     QUICK_RETRY,
@@ -202,3 +207,61 @@ async def watch_loop(worst: list[float]) -> None:
         before = time.thread_time()
         await asyncio.sleep(0)
         worst[0] = max(worst[0], time.thread_time() - before)
+
+
+class DeadLettersDown(MemoryBroker):
+    """A broker whose dead letter queue does not take messages, for a while."""
+
+    outage = True
+    still_there: ClassVar[list[int]] = []
+
+    async def send(self, queue: str, batch: Sequence[Outgoing]) -> list[str | BrokerError]:
+        if queue == "dlq":
+            self.still_there.append((await self.describe("orders")).in_flight or 0)
+            if self.outage:
+                raise BrokerUnavailableError("no answer", queue=queue, maybe_done=True)
+        return await super().send(queue, batch)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_message_is_acked_only_after_its_copy_is_confirmed(refuses: bool) -> None:
+    """While the dead letter queue is down, or refuses, the message stays and comes again."""
+
+    async def main() -> None:
+        clock = VirtualClock()
+        broker = DeadLettersDown(clock=clock)
+        broker.still_there.clear()
+        await broker.connect()
+        app = MQApp(broker, clock=clock)
+        channel = await app.create_consuming_channel(
+            "orders", retry=Retry(max_attempts=1, backoff=Backoff(5, 5))
+        )
+        # Not dead_letter=: that gives the queue a redrive policy of its own as well.
+        channel.use_dead_letter_queue(await app.create_producing_channel("dlq"))
+        channel.add_consumer(consumer(fail))
+        out = await app.create_producing_channel("orders")
+        if refuses:
+            broker.outage = False
+            broker.limit_queue("dlq", 10)
+        await app.start()
+        await out.send_message("number", {"n": 1})
+        await asyncio.sleep(60)
+        counts = channel.counts
+        assert counts.acked == counts.dead_lettered == 0
+        assert counts.released >= 1
+        assert channel.dead_letter_failures >= 1
+        assert (await HealthCheck(app).report()).status in ("warn", "fail")
+        info = await broker.describe("orders")
+        assert (info.depth or 0) + (info.in_flight or 0) + (info.delayed or 0) == 1
+
+        broker.outage = False
+        broker.limit_queue("dlq", 1_048_576)
+        await asyncio.sleep(60)
+        assert channel.counts.dead_lettered == 1
+        # Whenever a copy was sent, its original was still at the broker.
+        assert set(broker.still_there) == {1}
+        assert (await broker.describe("dlq")).depth == 1
+        await app.shutdown(timeout=5)
+        check_balanced(channel.counts)
+
+    run_virtual(main)
