@@ -261,13 +261,17 @@ class Sender:
 
     def _refuse(self, entry: Entry, error: BrokerError) -> None:
         """Give up one message for good."""
-        refusal = MessageRefusedError(
-            f"message {entry.name!r} was refused by queue {self._queue.name!r}: {error}",
-            queue=self._queue.name,
-            message_id=entry.message.id,
-            outcome="not_sent",
-        )
-        refusal.__cause__ = error
+        refusal: SendError
+        if entry.maybe_sent:  # an earlier attempt, whose reply was lost, may be in the queue
+            refusal = self._error(entry, f"refused in the end: {error}", "unknown", error)
+        else:
+            refusal = MessageRefusedError(
+                f"message {entry.name!r} was refused by queue {self._queue.name!r}: {error}",
+                queue=self._queue.name,
+                message_id=entry.message.id,
+                outcome="not_sent",
+            )
+            refusal.__cause__ = error
         if entry.waiter is None:
             self.refused.append(entry)
             self._trouble.logger.error("%s; it is kept for export", refusal)

@@ -202,6 +202,18 @@ async def test_what_the_broker_denied_was_surely_not_sent(error: Exception) -> N
         assert found.outcome == "not_sent"
 
 
+@virtually
+async def test_a_refusal_after_a_lost_reply_leaves_the_outcome_unknown() -> None:
+    """The first attempt may have arrived; that the second was refused does not undo it."""
+    async with sending() as bench:
+        lost = BrokerUnavailableError("no reply", maybe_done=True)
+        bench.broker.script("send", lost, [RefusedError("too large now")])
+        (found,) = await ended(bench.send(entry()))
+        assert isinstance(found, SendError)
+        assert not isinstance(found, MessageRefusedError)
+        assert found.outcome == "unknown"
+
+
 # -- time limits and outcomes ---------------------------------------------------------------
 
 
