@@ -1,5 +1,12 @@
 """Message queues for FastAPI: typed producers by injection, consumers, honest health."""
 
+try:
+    import fastapi as _fastapi  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        'fastapi_mq needs FastAPI; install it with: pip install "mqtransport[fastapi]"'
+    ) from error
+
 from fastapi_mq.dependencies import MQ, get_mq
 from fastapi_mq.plugin import FastMQ
 from mqtransport import (
@@ -8,6 +15,7 @@ from mqtransport import (
     ConsumeMessageError,
     Consumer,
     Delivery,
+    MessageRefusedError,
     MQApp,
     MQSettings,
     Producer,
@@ -15,6 +23,7 @@ from mqtransport import (
     RetryMessage,
     SendError,
     Sent,
+    UsageError,
 )
 
 __all__ = [
@@ -27,10 +36,12 @@ __all__ = [
     "FastMQ",
     "MQApp",
     "MQSettings",
+    "MessageRefusedError",
     "Producer",
     "Retry",
     "RetryMessage",
     "SendError",
     "Sent",
+    "UsageError",
     "get_mq",
 ]

@@ -159,7 +159,8 @@ def check_class(kind: object, base: type[Participant[Any]]) -> None:
 
 def _refuse_dependencies(function: Callable[..., Any], label: str) -> None:
     for parameter in inspect.signature(function).parameters.values():
-        if isinstance(parameter.default, Depends):
+        marks = getattr(parameter.annotation, "__metadata__", ())
+        if any(isinstance(mark, Depends) for mark in (parameter.default, *marks)):
             raise UsageError(
                 f"{label}: its parameter {parameter.name!r} asks for Depends(), which consumers "
                 f"do not have yet; use mq_app.state, or a closure"

@@ -21,7 +21,8 @@ STATE_KEY = "mq"
 """The key under which the lifespan state, and ``app.state``, hold the MQApp."""
 
 _NO_LIFESPAN = (
-    "FastMQ is not running in this application: its lifespan did not run, or has ended. A "
+    "FastMQ is not running in this application. Give it the app with FastMQ(app), or with "
+    "mq.init_app(app). If you did: its lifespan did not run, or has ended. A "
     "mounted sub-application's lifespan never runs: give FastMQ the outermost app. In tests use "
     "'with TestClient(app)'; AsyncClient with ASGITransport runs no lifespan, so wrap it in "
     "'async with app.router.lifespan_context(app)'; or override the dependency."
@@ -68,6 +69,14 @@ class ProducerDependency(Generic[M]):
     queue: str
     model: type[M]
     name: str
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("send", "produce", "send_many"):
+            raise UsageError(
+                f"this is the dependency, not the producer; take the producer in a route: "
+                f"producer: Annotated[Producer[{self.model.__name__}], Depends(...)]"
+            )
+        raise AttributeError(name)
 
     async def __call__(self, connection: HTTPConnection) -> Producer[Any]:
         """Return the running producer.

@@ -23,7 +23,7 @@ from fastapi_mq.declared import (
 from fastapi_mq.dependencies import STATE_KEY, ProducerDependency, ProvidedProducer
 from fastapi_mq.errors import install_errors
 from fastapi_mq.health import HEALTH_KEY, HealthCheck, make_health_router
-from fastapi_mq.hosting import warn_if_wrapped
+from fastapi_mq.start_warnings import warn_if_wrapped
 from fastapi_mq.starting import Create, Starting
 from mqtransport import Consumer, MQSettings, Producer, Retry
 from mqtransport.errors import UsageError

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from fastapi_mq.declared import Declarations
-from fastapi_mq.hosting import warn_if_memory_is_split
+from fastapi_mq.start_warnings import warn_if_memory_is_split, warn_if_nobody_consumes
 from mqtransport import MQApp, MQSettings
 from mqtransport.errors import ChannelError, UsageError
 
@@ -102,6 +102,7 @@ class Starting:
             for name, source in producers.items():
                 target.add_producer(source())
                 logger.info("queue %r: messages named %r are produced", queue, name)
+        warn_if_nobody_consumes(mq_app)
         if mq_app.channels:
             await mq_app.start()
         else:

@@ -71,6 +71,7 @@ class Lifecycle:
             raise UsageError("the app has no channels; create one before start()")
         for channel in self._registry.consuming.values():
             channel.check_ready()
+        self._registry.warn_of_misspelt_settings()
         self._failure = None
         self._ended.clear()
         self._running = True

@@ -97,3 +97,13 @@ def is_queue_name(name: str) -> bool:
 def is_fifo(queue: str) -> bool:
     """Return whether the queue is an ordered one; it shows in its name, on every broker."""
     return queue.endswith(".fifo")
+
+
+def queue_key(name: str) -> str:
+    """Return the form in which queue names and variable names are compared."""
+    return re.sub(r"[^a-z0-9]", "_", name.lower())
+
+
+def queue_variable(name: str) -> str:
+    """Return the environment variable that maps a queue name: ``MQ_QUEUE_ORDERS_DLQ``."""
+    return f"MQ_QUEUE_{queue_key(name).upper()}"

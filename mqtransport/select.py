@@ -58,14 +58,17 @@ def _without_url(settings: MQSettings, clock: Clock, random: Random) -> Broker:
             f"MQ_BROKER is {settings.broker!r}; supported are {' and '.join(SUPPORTED)}"
         )
     if settings.broker is None:
-        if settings.username is not None or settings.region is not None:
+        given = {"MQ_REGION": settings.region, "MQ_USERNAME": settings.username}
+        if found := [name for name, value in given.items() if value is not None]:
             raise ConfigurationError(
-                "there are AWS settings (MQ_REGION, MQ_USERNAME) but no broker; set "
-                "MQ_BROKER=sqs, or remove them to use the embedded memory broker"
+                f"{' and '.join(found)} is set, but no broker; set MQ_BROKER=sqs, or remove it to "
+                f"use the embedded memory broker"
             )
-        logger.info(
-            "no MQ_URL and no MQ_BROKER: using the embedded memory broker; its messages end "
-            "with this process"
+        # A warning, because servers such as uvicorn show nothing less: a deployment that forgot
+        # its settings must not run on memory without anybody noticing.
+        logger.warning(
+            "no MQ_URL and no MQ_BROKER: using the embedded memory broker, whose messages end "
+            "with this process (MQ_URL=memory:// says so without this warning)"
         )
     return _memory(clock, random)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -21,6 +20,7 @@ from pydantic_settings import (
 
 from mqtransport.channel.options import ReceiveOptions, SendOptions
 from mqtransport.errors import ConfigurationError
+from mqtransport.limits import queue_key
 
 logger = logging.getLogger("mqtransport.settings")
 
@@ -83,7 +83,7 @@ class MQSettings(BaseSettings):
     )
 
     url: str | None = Field(default=None, repr=False)
-    broker: str | None = None
+    broker: Annotated[str, AfterValidator(str.lower)] | None = None
     region: str | None = None
     username: SecretStr | None = None
     password: SecretStr | None = None
@@ -169,11 +169,6 @@ class MQSettings(BaseSettings):
             lease_s=self.lease_s,
             max_processing_s=self.max_processing_s,
         )
-
-
-def queue_key(name: str) -> str:
-    """Return the form in which queue names and variable names are compared."""
-    return re.sub(r"[^a-z0-9]", "_", name.lower())
 
 
 class _QueueNames(PydanticBaseSettingsSource):

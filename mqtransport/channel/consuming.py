@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mqtransport.channel.base import Channel, QueueRef, Tools, Trouble
 from mqtransport.channel.calling import read_call
-from mqtransport.channel.hand import Counts, Hand, Held, Interruption, Outcome
 from mqtransport.channel.handling import Handling
+from mqtransport.channel.in_hand import Counts, Hand, Held, Interruption, Outcome
 from mqtransport.channel.leases import LeaseKeeper, margin_s
 from mqtransport.channel.options import ReceiveOptions
 from mqtransport.channel.polling import Poller

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mqtransport import wire
 from mqtransport.channel.base import QueueRef, Tools
-from mqtransport.channel.hand import Held
+from mqtransport.channel.in_hand import Held
 from mqtransport.errors import NotStartedError, SendError
 from mqtransport.message import DeadLetter
 from mqtransport.policy import describe_error
@@ -31,6 +31,11 @@ class DeadLetters:
         self.target: ProducingChannel | None = None
         self.failures = 0
 
+    @property
+    def name(self) -> str | None:
+        """The dead letter queue's name; None without one."""
+        return self.target.name if self.target is not None else None
+
     async def copy(self, held: Held, error: BaseException, consumer: str | None) -> bool:
         """Copy a delivery to the dead letter queue.
 
@@ -45,10 +50,10 @@ class DeadLetters:
         """
         if self.target is None:
             self._logger.error(
-                "message %s cannot be handled, and queue %r has no dead letter queue: it is "
-                "released with backoff; set one with use_dead_letter_queue()",
-                held.message_id,
+                "queue %r has no dead letter queue, so message %s, which cannot be handled, will "
+                "come back; give one with dead_letter= or use_dead_letter_queue()",
                 self._queue.name,
+                held.message_id,
             )
             return False
         reason = self._reason(held, error, consumer)
@@ -57,7 +62,8 @@ class DeadLetters:
         except (SendError, NotStartedError) as failure:
             self.failures += 1
             self._logger.error(
-                "message %s could not be dead-lettered and is released with backoff: %s",
+                "queue %r: message %s could not be dead-lettered and will come back: %s",
+                self._queue.name,
                 held.message_id,
                 failure,
             )

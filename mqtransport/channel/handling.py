@@ -17,7 +17,7 @@ from mqtransport import wire
 from mqtransport.channel.base import QueueRef, Tools
 from mqtransport.channel.calling import Call
 from mqtransport.channel.dead_letters import DeadLetters
-from mqtransport.channel.hand import Hand, Held, Interruption, Outcome
+from mqtransport.channel.in_hand import Hand, Held, Interruption, Outcome
 from mqtransport.channel.options import ReceiveOptions
 from mqtransport.channel.outgoing import summarise
 from mqtransport.channel.settling import Settler
@@ -103,7 +103,8 @@ class Handling:
     def _find_call(self, envelope: wire.Envelope) -> Call:
         call = self.calls.get(envelope.name)
         if call is None:
-            raise UnknownMessageError(f"no consumer is registered for {envelope.name!r}")
+            known = ", ".join(map(repr, sorted(self.calls)))
+            raise UnknownMessageError(f"no consumer for {envelope.name!r}, only for {known}")
         return call
 
     async def _read_body(self, held: Held, envelope: wire.Envelope, call: Call) -> BaseModel:
@@ -198,7 +199,6 @@ class Handling:
             self._log_failure(held, error, label, f"released for {backoff_s:.1f} s")
             self._settler.release(held, backoff_s)
         else:
-            self._log_failure(held, error, label, "to be dead-lettered")
             await self._dead_letter(held, error, label, backoff_s)
 
     async def _dead_letter(
@@ -212,8 +212,10 @@ class Handling:
                 raise
             moved, backoff_s = False, 0.0  # the channel stops, or the lease is lost
         if moved:
+            self._log_failure(held, error, label, f"moved to {self.dead_letters.name!r}")
             self._settler.ack(held, Outcome.DEAD_LETTERED)
         else:
+            self._log_failure(held, error, label, f"released for {backoff_s:.1f} s")
             self._settler.release(held, backoff_s)
 
     def _is_released_by_policy(self, error: BaseException) -> bool:
@@ -238,11 +240,14 @@ class Handling:
         trace = None if asked or isinstance(error, UndeliverableError) else error
         self._logger.log(
             logging.INFO if asked else logging.WARNING,
-            "message %s failed in %s (attempt %d, %s): %s",
+            "queue %r: message %s%s failed in %s (attempt %d, %s%s): %s",
+            self._queue.name,
             held.message_id,
+            f" ({held.delivery.name!r})" if held.delivery is not None else "",
             label or "the channel",
             held.raw.attempt,
             type(error).__name__,
+            f": {error}" if isinstance(error, UnknownMessageError) else "",
             fate,
             exc_info=trace,
         )

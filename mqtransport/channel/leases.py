@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from mqtransport.channel.base import QueueRef, Tools, Trouble
-from mqtransport.channel.hand import Hand, Held, Outcome
+from mqtransport.channel.in_hand import Hand, Held, Outcome
 from mqtransport.errors import BrokerError, BrokerUnavailableError, StaleReceiptError
 
 MAX_MARGIN_S = 10.0

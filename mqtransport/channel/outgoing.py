@@ -65,7 +65,10 @@ class Packer:
         """
         if not isinstance(message, producer.Model):
             wanted, found = producer.Model.__name__, type(message).__name__
-            self.refuse(producer.name, message_id, f"the producer takes {wanted}, not {found}")
+            why = f"the producer takes {wanted}, not {found}"
+            if isinstance(message, Mapping):
+                why += f"; build a {wanted} of it, or use produce(**fields)"
+            self.refuse(producer.name, message_id, why)
 
     def text_of_fields(
         self, label: str, model: type[BaseModel], message_id: str, fields: Mapping[str, Any]

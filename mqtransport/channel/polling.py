@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from mqtransport.channel.base import QueueRef, Tools, Trouble
-from mqtransport.channel.hand import Hand
+from mqtransport.channel.in_hand import Hand
 from mqtransport.channel.leases import receive_deadline
 from mqtransport.channel.options import ReceiveOptions
 from mqtransport.errors import BrokerError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
@@ -12,8 +13,13 @@ from mqtransport.channel.base import Channel, QueueRef, Tools
 from mqtransport.channel.consuming import ConsumingChannel
 from mqtransport.channel.options import ReceiveOptions, SendOptions
 from mqtransport.channel.producing import ProducingChannel
-from mqtransport.errors import ConfigurationError, ImportMessageError, UsageError
-from mqtransport.limits import is_fifo
+from mqtransport.errors import (
+    ConfigurationError,
+    ImportMessageError,
+    QueueNotFoundError,
+    UsageError,
+)
+from mqtransport.limits import is_fifo, queue_key, queue_variable
 
 if TYPE_CHECKING:
     from mqtransport.app import MQApp
@@ -76,6 +82,17 @@ class Registry:
         self.producing[queue] = channel
         return channel
 
+    def warn_of_misspelt_settings(self) -> None:
+        """Warn of ``MQ_QUEUE_<NAME>`` settings that look like a queue of this app, but are none."""
+        used = {queue_key(name) for name in (*self.consuming, *self.producing)}
+        for key in sorted(set(self._settings.queues) - used):
+            if close := difflib.get_close_matches(key, used - set(self._settings.queues), n=1):
+                logger.warning(
+                    "MQ_QUEUE_%s names no queue of this app; did you mean MQ_QUEUE_%s?",
+                    key.upper(),
+                    close[0].upper(),
+                )
+
     def export_unsent(self) -> dict[str, list[dict[str, Any]]]:
         """Return the unsent messages by queue name; queues without any are left out."""
         exported = {name: channel.export_unsent() for name, channel in self.producing.items()}
@@ -109,7 +126,13 @@ class Registry:
             )
         if self._settings.create_queues or limits.creates_queues:
             await broker.declare(physical, _queue_options(receiving, target))
-        info = await broker.describe(physical)
+        try:
+            info = await broker.describe(physical)
+        except QueueNotFoundError as missing:
+            raise QueueNotFoundError(
+                f"{missing} (in code it is {queue!r}; its setting is {queue_variable(queue)})",
+                queue=physical,
+            ) from None  # the SDK's own words add nothing but lines
         _warn_if_pre_empted(queue, receiving, info)
         size_bytes = info.max_message_bytes or limits.max_message_bytes
         return QueueRef(queue, physical, min(size_bytes, limits.max_message_bytes))

@@ -32,6 +32,11 @@ MAX_REFUSED = 1000
 FATAL_RETRY_S = 60.0
 """A queue that is missing or denied is asked for again at most this often."""
 
+_SAYS: dict[Outcome, str] = {
+    "not_sent": "not_sent",
+    "unknown": "unknown; send again with the same message_id",
+}
+
 
 class Sender:
     """Sends the messages of one queue.
@@ -320,7 +325,7 @@ class Sender:
     ) -> SendError:
         error = SendError(
             f"message {entry.name!r} to queue {self._queue.name!r}: {why} "
-            f"(outcome {outcome}; send again with the same message_id)",
+            f"(outcome: {_SAYS[outcome]})",
             queue=self._queue.name,
             message_id=entry.message.id,
             outcome=outcome,

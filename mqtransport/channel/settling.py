@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from mqtransport.channel.base import QueueRef, Tools, Trouble
-from mqtransport.channel.hand import Hand, Held, Outcome
+from mqtransport.channel.in_hand import Hand, Held, Outcome
 from mqtransport.errors import BrokerError, BrokerUnavailableError, StaleReceiptError
 from mqtransport.policy import Backoff
 

@@ -50,6 +50,10 @@ class FakeProducer(Producer[M]):
         self._packer = Packer("fake", MAX_MESSAGE_BYTES, SystemClock())
         self._random = new_random()
 
+    def __call__(self) -> FakeProducer[M]:
+        """Return itself, so that it can stand in ``app.dependency_overrides`` as it is."""
+        return self
+
     @property
     def sent(self) -> list[M]:
         """The bodies recorded so far, in order."""

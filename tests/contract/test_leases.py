@@ -262,3 +262,20 @@ def test_a_message_delivered_too_often_is_dead_lettered_unrun() -> None:
         assert '"error":"DeliveryLimitError"' in str(dead.attributes["MQ"].value)
 
     play(consumer(handle), script, retry=Retry(max_attempts=1), max_deliveries=3)
+
+
+def test_one_slot_does_not_wait_for_company_for_its_acks() -> None:
+    """With nobody else running, an ack that lingers would only keep the next message out."""
+    handled: list[float] = []
+
+    async def handle(body: Number) -> None:
+        handled.append(asyncio.get_running_loop().time())
+
+    async def script(app: MQApp, channel: ConsumingChannel) -> None:
+        out = app.producing_channel("orders")
+        assert out is not None
+        await asyncio.gather(*(out.send_message("number", {"n": n}) for n in range(20)))
+        await asyncio.sleep(0.5)  # 20 lingering acks would take two seconds
+        assert len(handled) == 21
+
+    play(consumer(handle), script, concurrency=1)

@@ -446,3 +446,25 @@ def test_the_channel_of_a_producer_is_the_declared_queue() -> None:
 
     with TestClient(app) as client:
         assert client.get("/").json() is True
+
+
+def test_a_fake_stands_in_the_overrides_as_it_is() -> None:
+    app = FastAPI()
+    own = FastMQ(app)
+    orders = own.producer("orders", Order)
+
+    @app.post("/orders")
+    async def place(producer: Annotated[Producer[Order], Depends(orders)]) -> None:
+        await producer.send(Order(id=1))
+
+    fake = orders.fake()
+    app.dependency_overrides[orders] = fake
+    assert TestClient(app).post("/orders").status_code == 200
+    assert fake.sent == [Order(id=1)]
+
+
+def test_sending_with_the_dependency_itself_says_how_to_get_the_producer() -> None:
+    orders = FastMQ().producer("orders", Order)
+    with pytest.raises(UsageError, match=r"Annotated\[Producer\[Order\]"):
+        orders.send(Order(id=1))
+    assert not hasattr(orders, "anything_else")

@@ -249,7 +249,7 @@ async def test_plain_routers_included_late_do_not_warn(
         app.include_router(APIRouter())
     async with serving(app):
         pass
-    assert caplog.text == ""
+    assert "a lifespan was added" not in caplog.text
 
 
 async def test_nested_plain_routers_included_late_do_not_warn(
@@ -262,7 +262,7 @@ async def test_nested_plain_routers_included_late_do_not_warn(
     app.include_router(outer)
     async with serving(app):
         pass
-    assert caplog.text == ""
+    assert "a lifespan was added" not in caplog.text
 
 
 async def test_a_nested_router_with_a_lifespan_included_late_warns(

@@ -444,3 +444,58 @@ async def test_a_shared_broker_in_several_workers_does_not_warn(
     async with serving(declared(ScriptedBroker())):
         pass
     assert "several workers" not in caplog.text
+
+
+# -- messages that nobody can handle -----------------------------------------------------
+
+
+async def warned(caplog: pytest.LogCaptureFixture, mq: FastMQ) -> str:
+    async with serving(FastAPI(lifespan=mq.lifespan)):
+        pass
+    return caplog.text
+
+
+async def _handle(body: Any) -> None: ...
+
+
+async def test_a_name_sent_but_not_consumed_on_the_same_queue_is_warned_about(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mq = FastMQ()
+    mq.producer("orders", Order)
+    mq.consumer("orders", model=Order, name="Other")(_handle)
+    text = await warned(caplog, mq)
+    assert "queue 'orders': this application sends 'Order' but consumes only 'Other'" in text
+
+
+async def test_a_queue_that_nobody_can_consume_on_the_memory_broker_is_warned_about(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mq = FastMQ()
+    mq.producer("orders", Order)
+    mq.consumer("order", model=Order, dead_letter="dead")(_handle)
+    text = await warned(caplog, mq)
+    assert "queue 'orders': this application sends to it and does not consume it" in text
+    assert "'dead'" not in text
+    assert "'order'" not in text
+
+
+async def test_what_is_sent_and_consumed_is_not_warned_about(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mq = FastMQ(settings=MQSettings(url="memory://"))
+    mq.producer("orders", Order)
+    mq.consumer("orders", model=Order)(_handle)
+    assert await warned(caplog, mq) == ""
+
+
+async def test_a_misspelt_queue_setting_is_warned_about(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MQ_QUEUE_ORDER", "shop-orders")
+    monkeypatch.setenv("MQ_QUEUE_OF_SOMEBODY_ELSE", "theirs")
+    mq = FastMQ()
+    mq.producer("orders", Order)
+    text = await warned(caplog, mq)
+    assert "MQ_QUEUE_ORDER names no queue of this app; did you mean MQ_QUEUE_ORDERS?" in text
+    assert "SOMEBODY" not in text

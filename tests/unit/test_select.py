@@ -64,7 +64,7 @@ def test_the_memory_broker_is_made(settings: dict[str, str]) -> None:
 def test_the_embedded_default_is_said_in_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         made()
-    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "memory broker" in caplog.text
 
 

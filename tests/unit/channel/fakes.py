@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from mqtransport.broker import Broker, Capabilities, QueueInfo, QueueOptions
 from mqtransport.channel.base import QueueRef, Tools, Trouble
-from mqtransport.channel.hand import Held
+from mqtransport.channel.in_hand import Held
 from mqtransport.channel.outbox import Entry
 from mqtransport.errors import BrokerError
 from mqtransport.message import Attribute, Outgoing, RawDelivery

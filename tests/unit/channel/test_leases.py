@@ -11,7 +11,7 @@ from fakes import QUEUE, ScriptedBroker, Slow, held, tools, trouble, virtually
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mqtransport.channel.hand import Hand, Held, Interruption, Outcome
+from mqtransport.channel.in_hand import Hand, Held, Interruption, Outcome
 from mqtransport.channel.leases import LeaseKeeper, margin_s, receive_deadline
 from mqtransport.errors import (
     BrokerUnavailableError,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fakes import QUEUE, ScriptedBroker, Slow, held, raw, tools, trouble, virtually
 
-from mqtransport.channel.hand import Hand, Held, Outcome
+from mqtransport.channel.in_hand import Hand, Held, Outcome
 from mqtransport.channel.options import ReceiveOptions
 from mqtransport.channel.polling import Poller
 from mqtransport.errors import (

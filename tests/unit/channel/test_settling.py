@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fakes import QUEUE, ScriptedBroker, Slow, held, tools, trouble, virtually
 
-from mqtransport.channel.hand import Hand, Held, Outcome
+from mqtransport.channel.in_hand import Hand, Held, Outcome
 from mqtransport.channel.settling import Settler
 from mqtransport.errors import BrokerUnavailableError, RefusedError, StaleReceiptError
 

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from mqtransport.channel.hand import Counts, Hand, Held, Interruption, Outcome
+from mqtransport.channel.in_hand import Counts, Hand, Held, Interruption, Outcome
 from mqtransport.message import Delivery
 
 OUTCOMES = st.sampled_from(Outcome)

@@ -66,6 +66,34 @@ def warn_if_memory_is_split(mq_app: MQApp) -> None:
     )
 
 
+def warn_if_nobody_consumes(mq_app: MQApp) -> None:
+    """Warn of messages that this application sends, and that nobody can handle.
+
+    A queue that it consumes too, but not by that name; and, on the memory broker, which is
+    private to the application, a queue that it does not consume at all.
+    """
+    private = mq_app.broker.capabilities.name == "memory"
+    dead_letters = {channel.dead_letter_queue for channel in mq_app.consuming_channels}
+    for channel in mq_app.producing_channels:
+        consuming = mq_app.consuming_channel(channel.name)
+        sent = {producer.name for producer in channel.producers}
+        if consuming is not None:
+            known = {consumer.name for consumer in consuming.consumers}
+            if unknown := sorted(sent - known):
+                logger.warning(
+                    "queue %r: this application sends %s but consumes only %s from it",
+                    channel.name,
+                    ", ".join(map(repr, unknown)),
+                    ", ".join(map(repr, sorted(known))),
+                )
+        elif private and sent and channel not in dead_letters:
+            logger.warning(
+                "queue %r: this application sends to it and does not consume it, and nobody else "
+                "can: its memory broker is private to it",
+                channel.name,
+            )
+
+
 def _worker_count() -> int:
     # uvicorn's workers are children that still hold the parent's command line (measured).
     value = os.environ.get("WEB_CONCURRENCY", "1")
