@@ -75,6 +75,21 @@ async def test_create_queues_makes_it_with_a_redrive_policy() -> None:
         assert info.max_receive_count == 3 * 5 + 5
 
 
+@pytest.mark.parametrize(("count", "warned"), [(14, True), (15, False)])
+async def test_a_redrive_policy_that_pre_empts_the_retries_is_warned_about(
+    count: int, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with SQSDouble() as double, sqs_app(double.url) as app:
+        double.create_queue("dlq")
+        policy = {
+            "deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:dlq",
+            "maxReceiveCount": count,
+        }
+        double.create_queue("orders", RedrivePolicy=policy)
+        await app.create_consuming_channel("orders")
+        assert (f"its maxReceiveCount is {count}" in caplog.text) is warned
+
+
 async def test_fifo_queues_are_refused_for_now() -> None:
     for url in ("memory://", "sqs://us-east-1"):
         app = await MQApp.connect(url, username="a", password="b")

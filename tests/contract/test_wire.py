@@ -90,8 +90,8 @@ async def test_an_access_check_is_acked_and_ignored_and_none_is_ever_sent() -> N
         double.reset_counts()
         await app.start()
         await eventually(lambda: double.counts("orders") == (0, 0, 0), "acked")
-        counts = channel.counts
         await app.stop()
+        counts = channel.counts
 
         assert handled == []
         assert (counts.acked, counts.received) == (1, 1)

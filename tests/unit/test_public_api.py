@@ -139,3 +139,48 @@ def test_the_import_pulls_in_no_extra() -> None:
 )
 def test_each_module_can_be_the_first_import(module: str) -> None:
     assert run(f"import {module}; print('ok')") == "ok"
+
+
+def test_the_plugin_without_fastapi_says_how_to_get_it() -> None:
+    code = (
+        BLOCKER
+        + """
+try:
+    import fastapi_mq
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    )
+    assert 'pip install "mqtransport[fastapi]"' in run(code)
+
+
+def test_the_sqs_broker_without_aiobotocore_says_how_to_get_it() -> None:
+    code = (
+        BLOCKER
+        + """
+import asyncio
+from mqtransport import ConfigurationError, SQSApp
+try:
+    asyncio.run(SQSApp.create("key", "secret", "us-east-1"))
+except ConfigurationError as error:
+    print(error)
+"""
+    )
+    assert 'pip install "mqtransport[sqs]"' in run(code)
+
+
+@pytest.mark.parametrize("tool", ["SQSDouble", "FaultProxy"])
+def test_the_testing_tools_without_aiohttp_say_how_to_get_it(tool: str) -> None:
+    code = (
+        BLOCKER
+        + f"""
+import mqtransport.testing
+from mqtransport import ConfigurationError
+try:
+    mqtransport.testing.{tool}
+except ConfigurationError as error:
+    print(error)
+"""
+    )
+    found = run(code)
+    assert tool == "FaultProxy" or 'pip install "mqtransport[sqs]"' in found
