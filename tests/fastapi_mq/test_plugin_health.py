@@ -423,6 +423,19 @@ async def test_the_report_recovers_from_a_failed_send_without_another_send(
         assert await ask(client) == (200, {"status": "pass"})
 
 
+async def test_acks_that_fail_are_a_warning_until_the_next_good_ping(
+    broker: ScriptedBroker, clock: HandClock
+) -> None:
+    async with clocked(broker, clock, consume=True) as (client, app):
+        assert await ask(client) == (200, {"status": "pass"})
+        clock.now += 1
+        trouble = app.state.mq.consuming_channels[0].settle_trouble
+        trouble.bad(BrokerUnavailableError("scripted: down"))
+        assert await ask(client) == (200, {"status": "warn", "error": "unreachable"})
+        clock.now += 6
+        assert await ask(client) == (200, {"status": "pass"})
+
+
 async def test_failing_dead_letters_are_a_warning(broker: ScriptedBroker) -> None:
     mq = FastMQ(create=creating(broker))
     mq.producer("orders", Order)
