@@ -1,21 +1,14 @@
 """The SQS driver under the suite: on the strict double behind the fault proxy."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager as Fault
 from contextlib import asynccontextmanager
-from typing import Literal
 
 from mqtransport.broker import Broker
 from mqtransport.brokers.sqs import SQSBroker
-from mqtransport.testing import BrokerHarness, FaultHooks
-from mqtransport.testing.proxy import FaultProxy
-from mqtransport.testing.sqs_double import SQSDouble
+from mqtransport.testing import BrokerHarness, FaultHooks, FaultProxy, SQSDouble
 
-ACTIONS = {
-    "send": "SendMessageBatch",
-    "ack": "DeleteMessageBatch",
-    "release": "ChangeMessageVisibilityBatch",
-    "extend": "ChangeMessageVisibilityBatch",
-}
+ACTIONS = {"send": "SendMessageBatch", "ack": "DeleteMessageBatch"}
 
 
 class DoubleHarness(BrokerHarness):
@@ -38,41 +31,27 @@ class DoubleFaults:
         self.double, self.proxy = double, proxy
 
     @asynccontextmanager
-    async def refuse_one_entry(
-        self, verb: Literal["send", "ack", "release", "extend"]
-    ) -> AsyncIterator[None]:
-        seen: list[object] = []
-
-        def second(entry: object) -> bool:
-            seen.append(entry)
-            return len(seen) == 2
-
-        self.double.fail_entries(
-            ACTIONS[verb], second, code="InvalidParameterValue", sender_fault=True
-        )
+    async def _while(self, begin: Callable[[], object]) -> AsyncIterator[None]:
+        begin()
         yield
         self.double.clear_faults()
-
-    @asynccontextmanager
-    async def throttled(self) -> AsyncIterator[None]:
-        self.double.throttle("*", 1000)
-        yield
-        self.double.clear_faults()
-
-    @asynccontextmanager
-    async def unreachable(self) -> AsyncIterator[None]:
-        self.proxy.refuse()
-        yield
+        self.proxy.clear()
         self.proxy.accept()
 
-    @asynccontextmanager
-    async def garbage_reply(self) -> AsyncIterator[None]:
-        self.proxy.add(mode="garbage")
-        yield
-        self.proxy.clear()
+    def refuse_one_entry(self, verb: str) -> Fault[None]:
+        action = ACTIONS.get(verb, "ChangeMessageVisibilityBatch")
+        second = iter([False, True, *[False] * 8]).__next__
+        code = {"code": "InvalidParameterValue", "sender_fault": True}
+        return self._while(lambda: self.double.fail_entries(action, lambda _: second(), **code))
 
-    @asynccontextmanager
-    async def hanging(self) -> AsyncIterator[None]:
-        self.proxy.add(mode="hang")
-        yield
-        self.proxy.clear()
+    def throttled(self) -> Fault[None]:
+        return self._while(lambda: self.double.throttle("*", 1000))
+
+    def unreachable(self) -> Fault[None]:
+        return self._while(self.proxy.refuse)
+
+    def garbage_reply(self) -> Fault[None]:
+        return self._while(lambda: self.proxy.add(mode="garbage"))
+
+    def hanging(self) -> Fault[None]:
+        return self._while(lambda: self.proxy.add(mode="hang"))
