@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,8 +25,8 @@ logger = logging.getLogger("fastapi_mq")
 GOOD_FOR_S = 5.0
 BAD_FOR_S = 1.0
 
-FATAL_FOR_S = 60.0
-"""A send refused by a missing or denied queue counts for so long, unless one succeeds."""
+TROUBLE_FOR_S = 60.0
+"""A send, ack or dead letter copy that failed counts for so long, unless one succeeds."""
 
 ANSWER_WITHIN_S = 0.8
 """How long an answer waits for the ping: below Kubernetes's default probe timeout of 1 s."""
@@ -78,7 +77,6 @@ class HealthCheck:
         self._clock = app.clock
         self._ping: asyncio.Task[str | None] | None = None
         self._last: tuple[float, str | None] | None = None  # when it is stale, what was wrong
-        self._good_ping_at = -math.inf
 
     async def report(self) -> Health:
         """Judge everything: the channels of this process, and the broker by a ping."""
@@ -151,8 +149,6 @@ class HealthCheck:
         except Exception:  # the edge of a task: a driver's defect is a failure like any other
             logger.exception("the ping of the broker raised what no driver should raise")
             error = "error"
-        if error is None:
-            self._good_ping_at = self._clock.monotonic()
         keep_s = GOOD_FOR_S if error is None else BAD_FOR_S
         self._last = (self._clock.monotonic() + keep_s, error)
         return error
@@ -163,7 +159,10 @@ class HealthCheck:
         for trouble, polls in troubles:
             if (error := self._current_error(trouble, polls=polls)) is not None:
                 return Health("warn", error.label)
-        if any(one.dead_letter_failures for one in self._app.consuming_channels):
+        if any(
+            one.dead_letter_failures and self._is_fresh(one.dead_letter_failed_at)
+            for one in self._app.consuming_channels
+        ):
             return Health("warn", "dead_letter_failed")
         return None
 
@@ -171,14 +170,15 @@ class HealthCheck:
         """Return what still is the matter with a channel.
 
         Polls go on by themselves, so their last error is the current one. Sends and settles do
-        not: a good ping since then, or, for what a ping cannot prove, some time, ends it.
+        not: without a good one, the last failure counts for a while. A good ping does not end
+        it, because it does not prove that they work.
         """
-        error, at = trouble.error, trouble.bad_at
-        if error is None or at is None or polls:
-            return error
-        if error.fatal:
-            return error if self._clock.monotonic() - at < FATAL_FOR_S else None
-        return error if at > self._good_ping_at else None
+        if trouble.error is None or polls or self._is_fresh(trouble.bad_at):
+            return trouble.error
+        return None
+
+    def _is_fresh(self, at: float | None) -> bool:
+        return at is not None and self._clock.monotonic() - at < TROUBLE_FOR_S
 
 
 def make_health_router(path: str) -> APIRouter:

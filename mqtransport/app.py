@@ -11,6 +11,7 @@ from mqtransport.channel import Channel, ConsumingChannel, ProducingChannel
 from mqtransport.channel.base import Tools
 from mqtransport.channel.registry import Registry
 from mqtransport.clock import Clock, SystemClock, new_random
+from mqtransport.errors import UsageError
 from mqtransport.lifecycle import Lifecycle
 from mqtransport.select import make_broker
 from mqtransport.settings import MQSettings
@@ -164,6 +165,10 @@ class MQApp(Lifecycle):
             UsageError: the queue has a consuming channel already, or an option is wrong.
         """
         self._refuse_if_closed()
+        if self._running:
+            raise UsageError(
+                f"queue {queue!r}: create consuming channels before start(), or stop() first"
+            )
         return await self._registry.open_consuming(queue, dead_letter, options)
 
     async def create_producing_channel(self, queue: str, **options: Any) -> ProducingChannel:
@@ -179,7 +184,10 @@ class MQApp(Lifecycle):
             UsageError: the queue has a producing channel already, or an option is wrong.
         """
         self._refuse_if_closed()
-        return await self._registry.open_producing(queue, options)
+        channel = await self._registry.open_producing(queue, options)
+        if self.running:
+            channel.launch(self._channel_failed)
+        return channel
 
     # -- unsent messages ---------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import nullcontext
 from typing import Self
 
@@ -98,6 +99,7 @@ class Lifecycle:
         Returns:
             Counts of what was done and what is left. Ends within ``timeout`` and one second.
         """
+        _check_timeout(timeout)
         stopping = self._stopping
         if stopping is None:
             if not self._running:
@@ -115,6 +117,7 @@ class Lifecycle:
         Args:
             timeout: seconds for handlers; None is the setting ``stop_timeout_s`` (25).
         """
+        _check_timeout(timeout)
         if self._closing is None:
             self._closing = asyncio.create_task(self._shutdown(timeout), name="mqtransport close")
         # Shielded: a caller who is cancelled must not close the broker under a running stop.
@@ -193,5 +196,11 @@ class Lifecycle:
         return self._stopping
 
     def _refuse_if_closed(self) -> None:
-        if self._closed:
+        if self._closed or self._closing is not None:
             raise ClosedError("the app was shut down; make a new one")
+
+
+def _check_timeout(timeout: object) -> None:
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and 0 <= timeout < math.inf):  # type: ignore[operator]
+        raise UsageError(f"timeout must be a number of seconds, 0 or more, not {timeout!r}")

@@ -36,6 +36,7 @@ MAX_DECOMPRESSED_BYTES = 8 * 1024 * 1024
 _T = TypeVar("_T")
 _ON = Attribute("String", "on")
 _OFF = Attribute("String", "off")
+_MESSAGE_ID = re.compile(r"[!-~]{1,128}\Z")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 # Legal JSON, but not legal on SQS when raw; inside JSON they only occur in strings.
 _NONCHARACTERS = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
@@ -76,6 +77,11 @@ class Envelope:
 def is_message_name(name: str) -> bool:
     """Return whether the name is legal: 1 to 128 of letters, digits, dot, dash, underscore."""
     return bool(_NAME.match(name))
+
+
+def is_message_id(message_id: str) -> bool:
+    """Return whether the id is legal: 1 to 128 printable ASCII characters without blanks."""
+    return bool(_MESSAGE_ID.match(message_id))
 
 
 def pack(name: str, text: str, facts: Facts, *, max_bytes: int) -> tuple[str, dict[str, Attribute]]:
@@ -191,8 +197,11 @@ def read_facts(attributes: Mapping[str, Attribute]) -> Facts:
     if not isinstance(record, dict):
         return Facts()
     headers = record.get("h")
+    message_id = _typed(record.get("id"), str)
+    if message_id is not None and not is_message_id(message_id):
+        message_id = None  # it would go into logs: foreign text may not
     return Facts(
-        id=_typed(record.get("id"), str),
+        id=message_id,
         sent_at=_seconds(record.get("ts")),
         headers=_strings(headers) if isinstance(headers, dict) else {},
         dead_letter=_dead_letter(record.get("dl")),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mqtransport.broker import Broker
 from mqtransport.clock import Clock
-from mqtransport.errors import BrokerError, ClosedError, UsageError
+from mqtransport.errors import BrokerError, ChannelError, ClosedError, UsageError
 
 if TYPE_CHECKING:
     from mqtransport.app import MQApp
@@ -96,6 +96,7 @@ class Channel(ABC):
         self._tools = tools
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+        self._stopping = False
         self._on_failure: Callable[[Channel], None] | None = None
         self.logger = logging.getLogger(f"mqtransport.{self.kind}.{queue.name}")
         self.trouble = Trouble(tools.clock, self.logger, f"{self.kind} channel {queue.name!r}")
@@ -139,13 +140,17 @@ class Channel(ABC):
         if self.running:
             raise UsageError(f"the {self.kind} channel {self.name!r} is running already")
         self._failure = None
+        self._stopping = False
         self._on_failure = on_failure
         self._task = asyncio.create_task(self._run(), name=f"mqtransport {self.kind} {self.name}")
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or (error := task.exception()) is None:
-            return
+        error: BaseException | None = None if task.cancelled() else task.exception()
+        if error is None:
+            if self._stopping:
+                return
+            error = ChannelError(f"the main task of the {self.kind} channel ended by itself")
         while isinstance(error, BaseExceptionGroup):  # the first defect is the one to name
             error = error.exceptions[0]
         self._fail(error)

@@ -14,7 +14,7 @@ from mqtransport.channel.leases import LeaseKeeper, margin_s
 from mqtransport.channel.options import ReceiveOptions
 from mqtransport.channel.polling import Poller
 from mqtransport.channel.settling import Settler
-from mqtransport.errors import UsageError
+from mqtransport.errors import ChannelError, UsageError
 from mqtransport.message import RawDelivery
 from mqtransport.participants import Consumer
 
@@ -91,6 +91,11 @@ class ConsumingChannel(Channel):
         return self._handling.dead_letters.failures
 
     @property
+    def dead_letter_failed_at(self) -> float | None:
+        """Monotonic time of the last of them; None before the first."""
+        return self._handling.dead_letters.failed_at
+
+    @property
     def wedged(self) -> bool:
         """Whether only a restart helps: a poll that does not end, or all slots stuck."""
         if not self.running or self._poller.stopping:
@@ -155,6 +160,8 @@ class ConsumingChannel(Channel):
             keeping = group.create_task(self._keeper.run())
             self._polling = group.create_task(self._poller.run())
             await asyncio.wait({self._polling})
+            if not self._poller.stopping:
+                raise ChannelError(f"polling of queue {self.name!r} ended by itself")
             await self._emptied()
             keeping.cancel()
 
@@ -175,6 +182,7 @@ class ConsumingChannel(Channel):
         clock = self._tools.clock
         deadline = clock.monotonic() + max(timeout_s, 0.0)
         task, polling = self._task, self._polling
+        self._stopping = True
         self._poller.stop()
         for held in self._hand:
             if not held.started:

@@ -30,6 +30,7 @@ class DeadLetters:
         self._logger = logger
         self.target: ProducingChannel | None = None
         self.failures = 0
+        self.failed_at: float | None = None
 
     @property
     def name(self) -> str | None:
@@ -61,6 +62,7 @@ class DeadLetters:
             await self._send(self.target, held, reason)
         except (SendError, NotStartedError) as failure:
             self.failures += 1
+            self.failed_at = self._tools.clock.monotonic()
             self._logger.error(
                 "queue %r: message %s could not be dead-lettered and will come back: %s",
                 self._queue.name,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from mqtransport import wire
 from mqtransport.channel.base import QueueRef, Tools
-from mqtransport.channel.calling import Call
+from mqtransport.channel.calling import Call, run_in_thread
 from mqtransport.channel.dead_letters import DeadLetters
 from mqtransport.channel.in_hand import Hand, Held, Interruption, Outcome
 from mqtransport.channel.options import ReceiveOptions
@@ -87,7 +87,9 @@ class Handling:
             if _cancelled_from_outside(held):
                 raise
             await self._ended_badly(held, cancelled, call)
-        except (Exception, SystemExit) as error:  # the supervised edge of user code
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # the supervised edge of user code; panics are no Exceptions
             await self._ended_badly(held, error, call)
         else:
             # Also when it was cancelled and finished all the same: the work is done.
@@ -109,17 +111,15 @@ class Handling:
 
     async def _read_body(self, held: Held, envelope: wire.Envelope, call: Call) -> BaseModel:
         if envelope.compressed and len(held.raw.body) > UNPACK_INLINE_BYTES:
-            text = await asyncio.to_thread(wire.body_text, held.raw, compressed=True)
+            text = await run_in_thread(wire.body_text, held.raw, compressed=True)
         else:
             text = wire.body_text(held.raw, compressed=envelope.compressed)
         try:
             return call.model.model_validate_json(text)
         except ValidationError as error:
             # pydantic's text would quote the body; ours does not.
-            kinds = {(one["type"], one["loc"]) for one in error.errors(include_input=False)}
-            if any(kind == "json_invalid" for kind, _ in kinds) or ("model_type", ()) in kinds:
-                raise MalformedMessageError(summarise(error)) from None
-            raise InvalidMessageError(summarise(error)) from None
+            kind = MalformedMessageError if _is_malformed(error) else InvalidMessageError
+            raise kind(summarise(error)) from None
 
     def _delivery(self, held: Held, envelope: wire.Envelope) -> Delivery:
         raw, facts = held.raw, envelope.facts
@@ -251,6 +251,14 @@ class Handling:
             fate,
             exc_info=trace,
         )
+
+
+def _is_malformed(error: ValidationError) -> bool:
+    """Whether the body is no JSON object at all; such an error stands alone."""
+    if error.error_count() != 1:
+        return False
+    (found,) = error.errors(include_input=False, include_url=False, include_context=False)
+    return found["type"] == "json_invalid" or (found["type"] == "model_type" and not found["loc"])
 
 
 def _cancelled_from_outside(held: Held) -> bool:

@@ -31,6 +31,7 @@ class Entry:
         failures: failed attempts so far.
         in_flight: whether a request that carries it has started and not ended.
         maybe_sent: whether an earlier attempt may have reached the broker.
+        queued: whether it waits in line; it never stands there twice.
         alone: whether it travels in a request of its own, after its batch was refused.
     """
 
@@ -41,6 +42,7 @@ class Entry:
     failures: int = 0
     in_flight: bool = False
     maybe_sent: bool = False
+    queued: bool = False
     alone: bool = False
 
 
@@ -71,6 +73,11 @@ class Outbox:
     def __contains__(self, entry: object) -> bool:
         return entry in self._held
 
+    @property
+    def free(self) -> int:
+        """Messages that fit by count; one always does while nothing is held."""
+        return max(self._max_messages - len(self._held), 0 if self._held else 1)
+
     def has_room(self, size_bytes: int) -> bool:
         """Return whether a message of this size fits; one alone always does."""
         if not self._held:
@@ -81,19 +88,22 @@ class Outbox:
         """Append a message; the caller has checked :meth:`has_room`, or imports beyond it."""
         self._held[entry] = None
         self._bytes += entry.size_bytes
+        entry.queued = True
         self._ready.append(entry)
 
     def put_back(self, entries: list[Entry]) -> None:
         """Return entries of a failed request to the front, in their old order."""
         for entry in reversed(entries):
             entry.in_flight = False
-            if entry in self._held:
+            if entry in self._held and not entry.queued:
+                entry.queued = True
                 self._ready.appendleft(entry)
 
     def put_later(self, entry: Entry, not_before: float) -> None:
         """Return one failed entry; it is not taken before the given monotonic time."""
         entry.in_flight = False
-        if entry in self._held:
+        if entry in self._held and not entry.queued:
+            entry.queued = True
             heapq.heappush(self._later, (not_before, next(self._sequence), entry))
 
     def remove(self, entry: Entry) -> None:
@@ -132,6 +142,7 @@ class Outbox:
             if batch and (entry.alone or size + entry.size_bytes > max_bytes):
                 break
             self._ready.popleft()
+            entry.queued = False
             entry.in_flight = True
             batch.append(entry)
             size += entry.size_bytes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from mqtransport.channel.base import Channel, QueueRef, Tools
+from mqtransport.channel.calling import run_in_thread
 from mqtransport.channel.options import SendOptions
 from mqtransport.channel.outbox import Entry
 from mqtransport.channel.outgoing import (
@@ -62,8 +63,8 @@ class ProducingChannel(Channel):
 
     @property
     def unsent(self) -> int:
-        """Messages that the broker has not confirmed yet."""
-        return len(self._sender.outbox)
+        """Messages that the broker has not confirmed; the buffered ones that it refused too."""
+        return len(self._sender.outbox) + len(self._sender.refused)
 
     @property
     def sent(self) -> int:
@@ -219,6 +220,7 @@ class ProducingChannel(Channel):
 
         Callers who still wait then get their SendError; buffered messages stay for export.
         """
+        self._stopping = True
         task = self._task
         if task is not None and not task.done():
             self._sender.drain()
@@ -234,18 +236,30 @@ class ProducingChannel(Channel):
 
     async def _submit(self, name: str, text: str, message_id: str, extras: SendExtras) -> Sent:
         self._refuse_if_closed()
-        if len(text) > PACK_INLINE_CHARS:
-            entry = await asyncio.to_thread(self._packer.pack, name, text, message_id, extras)
-        else:
-            entry = self._packer.pack(name, text, message_id, extras)
+        started = self._tools.clock.monotonic()
+        entry = await self._pack(name, text, message_id, extras)
+        self._refuse_if_closed()  # packing may have taken a while
+        timeout_s = self._options.send_timeout_s - (self._tools.clock.monotonic() - started)
         if self.failure is not None:
             why = "the channel died; restart the app"
             raise self._never_sent(name, message_id, why) from self.failure
         if self._options.confirm:
-            await self._sender.send(entry, self._options.send_timeout_s)
+            await self._sender.send(entry, timeout_s)
             return Sent(message_id, "confirmed")
-        await self._sender.buffer(entry, self._options.send_timeout_s)
+        await self._sender.buffer(entry, timeout_s)
         return Sent(message_id, "buffered")
+
+    async def _pack(self, name: str, text: str, message_id: str, extras: SendExtras) -> Entry:
+        if len(text) <= PACK_INLINE_CHARS:
+            return self._packer.pack(name, text, message_id, extras)
+        try:
+            async with asyncio.timeout(self._options.send_timeout_s):
+                packed: Entry = await run_in_thread(
+                    self._packer.pack, name, text, message_id, extras
+                )
+                return packed
+        except TimeoutError:
+            raise self._never_sent(name, message_id, "packing it took too long") from None
 
     def launch(self, on_failure: Callable[[Channel], None]) -> None:
         """Start sending; ``on_failure`` is called once if the main task ever dies."""

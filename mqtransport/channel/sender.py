@@ -109,6 +109,8 @@ class Sender:
             raise self._error(
                 entry, f"the buffer stayed full for {timeout_s:g} s", "not_sent"
             ) from self._trouble.error
+        finally:
+            self._release_room()
         self.put(entry)
 
     def put(self, entry: Entry) -> None:
@@ -193,15 +195,16 @@ class Sender:
             )
             landed = True
             if len(results) != len(batch):
-                raise BrokerUnavailableError(
-                    f"{len(batch)} messages were sent but {len(results)} answered",
-                    queue=self._queue.name,
-                    maybe_done=True,
-                )
-            self._land(batch, results)
+                raise _lost("the answer does not match the messages", self._queue.name)
+            self._land(batch, [self._proven(result) for result in results])
         except BrokerError as error:
             landed = True
             self._crash(batch, error)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            landed = True  # nobody cancelled us: it comes from inside the driver
+            self._crash(batch, _lost("the call was cancelled", self._queue.name))
         finally:
             if not landed:  # cancelled, or a defect in the driver: nobody knows
                 for entry in batch:
@@ -227,8 +230,20 @@ class Sender:
                 entry.maybe_sent |= result.maybe_done
                 delay_s = self._options.backoff.delay_s(entry.failures, self._tools.random)
                 self.outbox.put_later(entry, now + delay_s)
-            else:
+            elif isinstance(result, RefusedError):
                 self._refuse(entry, result)
+            elif entry.waiter is not None:
+                entry.in_flight = False
+                self._fail(entry, self._error(entry, str(result), _outcome(entry), result))
+            else:  # an operator can mend it
+                self._trouble.bad(result)
+                self.outbox.put_later(entry, now + FATAL_RETRY_S)
+
+    def _proven(self, result: object) -> str | BrokerError:
+        """Take nothing but a broker's id for a confirmation."""
+        if isinstance(result, BrokerError) or (isinstance(result, str) and result):
+            return result
+        return _lost("the answer holds no message id", self._queue.name)
 
     def _crash(self, batch: list[Entry], error: BrokerError) -> None:
         """Deal with the failure of a whole call."""
@@ -303,10 +318,13 @@ class Sender:
             await turn
 
     def _release_room(self) -> None:
-        while self._room:
+        """Wake as many as there is room for, first come first served; all, when closed."""
+        free = self.outbox.free if self._accepting else len(self._room)
+        while self._room and free > 0:
             turn = self._room.popleft()
             if not turn.done():
                 turn.set_result(None)
+                free -= 1
 
     def require_running(self) -> None:
         """Raise NotStartedError unless messages can be confirmed."""
@@ -332,6 +350,10 @@ class Sender:
         )
         error.__cause__ = cause
         return error
+
+
+def _lost(why: str, queue: str) -> BrokerUnavailableError:
+    return BrokerUnavailableError(why, queue=queue, maybe_done=True)
 
 
 def _outcome(entry: Entry) -> Outcome:

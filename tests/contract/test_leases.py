@@ -138,7 +138,6 @@ def test_a_handler_beyond_max_processing_is_cancelled_which_counts_as_a_failure(
 
     async def script(app: MQApp, channel: ConsumingChannel) -> None:
         dlq = await app.create_producing_channel("dlq")
-        dlq.launch(lambda _: None)
         channel.use_dead_letter_queue(dlq)
         await asyncio.sleep(130)
         assert attempts == ["run", "run"]

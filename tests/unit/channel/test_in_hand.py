@@ -244,7 +244,6 @@ async def expect_survival(consume: Any) -> None:
     app: MQApp = await consuming_app(broker, consume)
     channel = app.consuming_channels[0]
     target = await app.create_producing_channel("dead")
-    target.launch(lambda failed: None)
     channel.use_dead_letter_queue(target)
     await asyncio.sleep(5)
     assert app.failure is None
