@@ -18,6 +18,9 @@ from mqtransport.errors import BrokerError, ChannelError, ClosedError, UsageErro
 if TYPE_CHECKING:
     from mqtransport.app import MQApp
 
+END_GRACE_S = 0.1
+"""A cancelled task of the library's own gets so long; an honest driver lets it end at once."""
+
 LOG_EVERY_S = 60.0
 """While the same trouble goes on, it is logged once in so many seconds."""
 

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from mqtransport.channel.base import Channel, QueueRef, Tools, Trouble
+from mqtransport.channel.base import END_GRACE_S, Channel, QueueRef, Tools, Trouble
 from mqtransport.channel.calling import read_call
 from mqtransport.channel.handling import Handling
 from mqtransport.channel.in_hand import Counts, Hand, Held, Interruption, Outcome
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from mqtransport.app import MQApp
     from mqtransport.channel.producing import ProducingChannel
 
-CANCEL_GRACE_S = 0.3
+CANCEL_GRACE_S = 0.25
 """After the stop's timeout, cancelled handlers get so long to end."""
 
-SETTLE_GRACE_S = 0.5
+SETTLE_GRACE_S = 0.3
 """After the stop's timeout, releases and acks get so long to be confirmed."""
 
 
@@ -202,7 +202,7 @@ class ConsumingChannel(Channel):
             self._hand.finish(held, Outcome.LEASE_LOST)
         if task is not None and not task.done():
             task.cancel()
-            await asyncio.wait({task}, timeout=CANCEL_GRACE_S)
+            await asyncio.wait({task}, timeout=END_GRACE_S)
         return self.counts
 
     async def _wait_for_work(self, polling: asyncio.Task[None] | None, deadline: float) -> None:

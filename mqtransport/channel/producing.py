@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from mqtransport.channel.base import Channel, QueueRef, Tools
+from mqtransport.channel.base import END_GRACE_S, Channel, QueueRef, Tools
 from mqtransport.channel.calling import run_in_thread
 from mqtransport.channel.options import SendOptions
 from mqtransport.channel.outbox import Entry
@@ -229,8 +229,7 @@ class ProducingChannel(Channel):
             finally:
                 if not task.done():
                     task.cancel()
-                    # Cancelled requests end at once: this wait is bounded by the loop alone.
-                    await asyncio.wait({task}, timeout=1.0)
+                    await asyncio.wait({task}, timeout=END_GRACE_S)
         self._sender.close()
         return self.unsent
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
-from mqtransport.channel.base import QueueRef, Tools, Trouble
+from mqtransport.channel.base import END_GRACE_S, QueueRef, Tools, Trouble
 from mqtransport.channel.in_hand import Hand, Held, Outcome
 from mqtransport.errors import BrokerError, BrokerUnavailableError, StaleReceiptError
 from mqtransport.policy import Backoff
@@ -116,7 +116,7 @@ class Settler:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
+            await asyncio.wait(tasks, timeout=END_GRACE_S)
 
     def _begin(self, held: Held, outcome: Outcome) -> bool:
         until = self._tools.clock.monotonic() + self._give_up_s
