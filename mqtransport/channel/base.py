@@ -153,7 +153,14 @@ class Channel(ABC):
         if error is None:
             if self._stopping:
                 return
-            error = ChannelError(f"the main task of the {self.kind} channel ended by itself")
+            # Cancelled by somebody else: red health, but no alarm, because the end of a loop
+            # cancels everything in it, also this.
+            how = "was cancelled from outside" if task.cancelled() else "ended by itself"
+            error = ChannelError(f"the main task of the {self.kind} channel {how}")
+            if task.cancelled():
+                self.logger.warning("%s", error)
+                self._note_failure(error)
+                return
         while isinstance(error, BaseExceptionGroup):  # the first defect is the one to name
             error = error.exceptions[0]
         self._fail(error)
@@ -162,12 +169,16 @@ class Channel(ABC):
         """Note that a task of this channel died, and tell the app."""
         if self._failure is not None:
             return
-        self._failure = error
         self.logger.critical(
             "the %s channel %r died; restart the app", self.kind, self.name, exc_info=error
         )
-        if self._on_failure is not None:
-            self._on_failure(self)
+        self._note_failure(error)
+
+    def _note_failure(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+            if self._on_failure is not None:
+                self._on_failure(self)
 
     def _refuse_if_closed(self) -> None:
         if self._app.closed:
