@@ -16,9 +16,9 @@ from mqtransport.broker import Broker
 from mqtransport.channel.base import QueueRef, Tools, Trouble
 from mqtransport.channel.options import SendOptions
 from mqtransport.channel.outbox import Entry, Outbox
+from mqtransport.channel.send_errors import lost_reply, outcome_of, send_error
 from mqtransport.errors import (
     BrokerError,
-    BrokerUnavailableError,
     MessageRefusedError,
     NotStartedError,
     Outcome,
@@ -31,11 +31,6 @@ MAX_REFUSED = 1000
 
 FATAL_RETRY_S = 60.0
 """A queue that is missing or denied is asked for again at most this often."""
-
-_SAYS: dict[Outcome, str] = {
-    "not_sent": "not_sent",
-    "unknown": "unknown; send again with the same message_id",
-}
 
 
 class Sender:
@@ -136,7 +131,7 @@ class Sender:
         self._accepting = False
         for entry in list(self.outbox):
             if entry.waiter is not None:
-                self._fail(entry, self._error(entry, "the channel was stopped", _outcome(entry)))
+                self._fail(entry, self._error(entry, "the channel was stopped", outcome_of(entry)))
             elif entry.in_flight:
                 self.outbox.put_back([entry])
         self._release_room()
@@ -195,7 +190,7 @@ class Sender:
             )
             landed = True
             if len(results) != len(batch):
-                raise _lost("the answer does not match the messages", self._queue.name)
+                raise lost_reply("the answer does not match the messages", self._queue.name)
             self._land(batch, [self._proven(result) for result in results])
         except BrokerError as error:
             landed = True
@@ -204,7 +199,7 @@ class Sender:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             landed = True  # nobody cancelled us: it comes from inside the driver
-            self._crash(batch, _lost("the call was cancelled", self._queue.name))
+            self._crash(batch, lost_reply("the call was cancelled", self._queue.name))
         finally:
             if not landed:  # cancelled, or a defect in the driver: nobody knows
                 for entry in batch:
@@ -234,7 +229,7 @@ class Sender:
                 self._refuse(entry, result)
             elif entry.waiter is not None:
                 entry.in_flight = False
-                self._fail(entry, self._error(entry, str(result), _outcome(entry), result))
+                self._fail(entry, self._error(entry, str(result), outcome_of(entry), result))
             else:  # an operator can mend it
                 self._trouble.bad(result)
                 self.outbox.put_later(entry, now + FATAL_RETRY_S)
@@ -243,7 +238,7 @@ class Sender:
         """Take nothing but a broker's id for a confirmation."""
         if isinstance(result, BrokerError) or (isinstance(result, str) and result):
             return result
-        return _lost("the answer holds no message id", self._queue.name)
+        return lost_reply("the answer holds no message id", self._queue.name)
 
     def _crash(self, batch: list[Entry], error: BrokerError) -> None:
         """Deal with the failure of a whole call."""
@@ -261,7 +256,7 @@ class Sender:
         if not error.retryable:
             for entry in batch:
                 if entry.waiter is not None:
-                    self._fail(entry, self._error(entry, str(error), _outcome(entry), error))
+                    self._fail(entry, self._error(entry, str(error), outcome_of(entry), error))
         self.outbox.put_back(batch)
 
     def _isolate(self, batch: list[Entry], error: RefusedError) -> None:
@@ -336,25 +331,9 @@ class Sender:
 
     def _timed_out(self, entry: Entry, timeout_s: float) -> SendError:
         last = f"; last error: {self._trouble.error}" if self._trouble.error else ""
-        return self._error(entry, f"not confirmed within {timeout_s:g} s{last}", _outcome(entry))
+        return self._error(entry, f"not confirmed within {timeout_s:g} s{last}", outcome_of(entry))
 
     def _error(
         self, entry: Entry, why: str, outcome: Outcome, cause: BrokerError | None = None
     ) -> SendError:
-        error = SendError(
-            f"message {entry.name!r} to queue {self._queue.name!r}: {why} "
-            f"(outcome: {_SAYS[outcome]})",
-            queue=self._queue.name,
-            message_id=entry.message.id,
-            outcome=outcome,
-        )
-        error.__cause__ = cause
-        return error
-
-
-def _lost(why: str, queue: str) -> BrokerUnavailableError:
-    return BrokerUnavailableError(why, queue=queue, maybe_done=True)
-
-
-def _outcome(entry: Entry) -> Outcome:
-    return "unknown" if entry.in_flight or entry.maybe_sent else "not_sent"
+        return send_error(self._queue.name, entry, why, outcome, cause)
