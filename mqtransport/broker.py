@@ -87,6 +87,7 @@ class QueueInfo:
         lease_s: the queue's own default lease.
         max_receive_count: deliveries before the broker itself dead-letters.
         dead_letter_queue: where to.
+        retention_s: how long a message is kept before the broker drops it.
     """
 
     max_message_bytes: int | None = None
@@ -96,6 +97,7 @@ class QueueInfo:
     lease_s: float | None = None
     max_receive_count: int | None = None
     dead_letter_queue: str | None = None
+    retention_s: float | None = None
 
 
 class Broker(ABC):
@@ -110,6 +112,13 @@ class Broker(ABC):
 
     ``queue`` is always the physical name (or URL, where the broker has them). Arguments out of
     range, and empty or too long lists, raise RefusedError. A closed broker stays closed.
+
+    A queue named ``*.fifo`` is ordered: its messages need a group and take no delay. Messages of
+    one group are delivered in the order in which they were sent; while one of them is leased, or
+    released with a delay that has not ended, no other receive brings any of its group. One
+    receive may bring several of a group, in order. A message whose dedup id was sent to the queue
+    within the last 5 minutes is confirmed, with the id of the first, and not stored again, also
+    after the first was acked.
 
     Attributes:
         capabilities: what this broker can do.

@@ -48,12 +48,13 @@ def size_bytes(body: str, attributes: Mapping[str, Attribute]) -> int:
     return total
 
 
-def why_refused(message: Outgoing, *, max_bytes: int) -> str | None:
+def why_refused(message: Outgoing, *, max_bytes: int, fifo: bool = False) -> str | None:
     """Return why SQS would refuse the message on its own, or None if it would not.
 
     Args:
         message: the packed message.
         max_bytes: the queue's size limit in force.
+        fifo: whether the queue is an ordered one.
     """
     if not message.body:
         return "the body is empty"
@@ -69,6 +70,10 @@ def why_refused(message: Outgoing, *, max_bytes: int) -> str | None:
     for label, value in (("group", message.group), ("dedup_id", message.dedup_id)):
         if value is not None and not _GROUP.match(value):
             return f"{label} must be 1 to 128 letters, digits or punctuation"
+    if fifo and message.group is None:
+        return "an ordered (*.fifo) queue needs a group; pass group="
+    if fifo and message.delay_s is not None:
+        return "an ordered (*.fifo) queue takes no delay_s per message"
     return None
 
 

@@ -44,7 +44,7 @@ class Outgoing:
         attributes: the attributes on the wire, by name.
         delay_s: seconds for which the broker hides the message; None is the queue's own delay.
         group: ordering group on ``*.fifo`` queues, fairness hint elsewhere.
-        dedup_id: deduplication id on ``*.fifo`` queues.
+        dedup_id: deduplication id on ``*.fifo`` queues; None takes ``id``. Not used elsewhere.
     """
 
     id: str
