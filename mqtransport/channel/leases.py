@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from mqtransport.channel.base import QueueRef, Tools, Trouble
@@ -20,6 +20,10 @@ MAX_MARGIN_S = 10.0
 
 MAX_RETRY_S = 1.0
 """A failed renewal is tried again within this time, or within a quarter of what is left."""
+
+
+LEASE_SLACK_S = 10.0
+"""What is asked for stays so far below the longest lease: requests and retries take time too."""
 
 
 def margin_s(lease_s: float) -> float:
@@ -81,14 +85,34 @@ class LeaseKeeper:
                 self._wake.clear()
                 now = self._tools.clock.monotonic()
                 self._drop_expired(now)
-                due = self._due(now)
-                size = self._tools.broker.capabilities.max_batch
-                for start in range(0, len(due), size):
-                    batch = due[start : start + size]
+                for lease_s, batch in self._batches(self._due(now), now):
                     for held in batch:
                         held.renewing = True
-                    renewals.create_task(self._renew(batch))
+                    renewals.create_task(self._renew(batch, lease_s))
                 await self._sleep(now)
+
+    def _batches(self, due: Sequence[Held], now: float) -> Iterator[tuple[float, list[Held]]]:
+        """Yield what to renew together, and for how long."""
+        by_lease: dict[float, list[Held]] = {}
+        for held in due:
+            lease_s = self._grantable_s(held, now)
+            if now + lease_s > held.deadline:
+                by_lease.setdefault(lease_s, []).append(held)
+            else:
+                held.renew_at = held.deadline  # all that the broker grants is granted
+        size = self._tools.broker.capabilities.max_batch
+        for lease_s, group in by_lease.items():
+            for start in range(0, len(group), size):
+                yield lease_s, group[start : start + size]
+
+    def _grantable_s(self, held: Held, now: float) -> float:
+        """Return how long a renewal may ask for: the broker refuses more than what is left."""
+        limits = self._tools.broker.capabilities
+        left_s = limits.max_lease_s - (now - held.received) - LEASE_SLACK_S
+        if left_s >= self._lease_s:
+            return self._lease_s
+        step_s = limits.lease_step_s or 1.0
+        return max(left_s // step_s * step_s, 0.0)
 
     async def _sleep(self, now: float) -> None:
         self._asleep_until = min(map(self._next_look, self._hand), default=math.inf)
@@ -127,12 +151,12 @@ class LeaseKeeper:
             if held.deadline <= now:
                 self._on_lost(held)
 
-    async def _renew(self, batch: Sequence[Held]) -> None:
+    async def _renew(self, batch: Sequence[Held], lease_s: float) -> None:
         sent = self._tools.clock.monotonic()
         results: Sequence[BrokerError | None]
         try:
             results = await self._tools.broker.extend(
-                self._queue.physical, [held.raw.receipt for held in batch], lease_s=self._lease_s
+                self._queue.physical, [held.raw.receipt for held in batch], lease_s=lease_s
             )
             self.renewals += 1
             if len(results) != len(batch):
@@ -143,15 +167,16 @@ class LeaseKeeper:
         for held, result in zip(batch, results, strict=True):
             held.renewing = False
             if held.outcome is None:
-                self._note(held, result, sent, now)
+                if result is None:
+                    self._trouble.good()
+                    held.deadline = sent + lease_s
+                    held.renew_at = held.deadline - margin_s(lease_s)
+                else:
+                    self._failed(held, result, now)
         self._wake.set()
 
-    def _note(self, held: Held, result: BrokerError | None, sent: float, now: float) -> None:
-        if result is None:
-            self._trouble.good()
-            held.deadline = sent + self._lease_s
-            held.renew_at = held.deadline - margin_s(self._lease_s)
-        elif isinstance(result, StaleReceiptError):
+    def _failed(self, held: Held, result: BrokerError, now: float) -> None:
+        if isinstance(result, StaleReceiptError):
             # A settle under way explains it; its own answer decides then.
             held.renew_at = held.deadline
             if held.settling is None:

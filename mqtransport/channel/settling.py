@@ -14,14 +14,12 @@ from typing import Any
 
 from mqtransport.channel.base import END_GRACE_S, QueueRef, Tools, Trouble
 from mqtransport.channel.in_hand import Hand, Held, Outcome
+from mqtransport.channel.leases import LEASE_SLACK_S
 from mqtransport.errors import BrokerError, BrokerUnavailableError, StaleReceiptError
 from mqtransport.policy import Backoff
 
 RETRY = Backoff(first_s=0.1, max_s=2.0)
 """Delays between tries of a failed settle."""
-
-LEASE_SLACK_S = 10.0
-"""What a release stays below the longest lease: its request and retries take time too."""
 
 
 class Settler:

@@ -18,6 +18,7 @@ from mqtransport.message import Attribute, Outgoing, RawDelivery
 from mqtransport.testing import VirtualClock, run_virtual
 
 QUEUE = QueueRef("orders", "orders-physical", 1000)
+FIFO = QueueRef("orders.fifo", "orders.fifo", 1000)
 
 
 @dataclass
@@ -122,7 +123,12 @@ class ScriptedBroker(Broker):
         lease_s: float,
         attempt_id: str | None = None,
     ) -> list[RawDelivery]:
-        options = {"max_messages": max_messages, "wait_s": wait_s, "lease_s": lease_s}
+        options = {
+            "max_messages": max_messages,
+            "wait_s": wait_s,
+            "lease_s": lease_s,
+            "attempt_id": attempt_id,
+        }
         if not self.scripts["receive"] and "receive" not in self.standing:
             self.scripts["receive"].append(Slow(wait_s, []))
         return await self._play("receive", (), [], **options)  # type: ignore[no-any-return]
@@ -151,17 +157,21 @@ def trouble(broker: ScriptedBroker) -> Trouble:
     return Trouble(broker.clock, logging.getLogger("test.channel"), "a channel under test")
 
 
-def raw(name: str = "1", *, body: str = "{}", attempt: int = 1) -> RawDelivery:
+def raw(
+    name: str = "1", *, body: str = "{}", attempt: int = 1, group: str | None = None
+) -> RawDelivery:
     attributes = {"Name": Attribute("String", "n"), "Compression": Attribute("String", "off")}
-    return RawDelivery(f"id-{name}", f"receipt-{name}", body, attributes, attempt)
+    return RawDelivery(f"id-{name}", f"receipt-{name}", body, attributes, attempt, group=group)
 
 
-def held(name: str = "1", *, deadline: float = 30.0, renew_at: float = 20.0) -> Held:
-    return Held(raw(name), received=0.0, deadline=deadline, renew_at=renew_at)
+def held(
+    name: str = "1", *, deadline: float = 30.0, renew_at: float = 20.0, group: str | None = None
+) -> Held:
+    return Held(raw(name, group=group), received=0.0, deadline=deadline, renew_at=renew_at)
 
 
-def entry(name: str = "1", size_bytes: int = 10) -> Entry:
-    return Entry("n", Outgoing(f"m-{name}", "x" * size_bytes, {}), size_bytes)
+def entry(name: str = "1", size_bytes: int = 10, group: str | None = None) -> Entry:
+    return Entry("n", Outgoing(f"m-{name}", "x" * size_bytes, {}, group=group), size_bytes)
 
 
 def virtually(

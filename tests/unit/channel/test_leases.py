@@ -42,6 +42,7 @@ class Bench:
         now = self.broker.clock.monotonic()
         deadline = now + lease_s
         one = held(name, deadline=deadline, renew_at=deadline - margin_s(lease_s))
+        one.received = now
         self.hand.add(one)
         self.keeper.watch(one)
         return one
@@ -335,3 +336,50 @@ async def test_hours_of_renewals_keep_every_lease() -> None:
         await asyncio.sleep(2 * 3600)
         assert bench.lost == {}
         assert len(bench.renewals) < 2 * 3600 / 20 * 7
+
+
+# -- the longest lease ----------------------------------------------------------------------
+
+LONGEST_S = 43_200.0
+
+
+@virtually
+async def test_a_renewal_never_asks_for_more_than_is_left_of_the_longest_lease() -> None:
+    async with keeping() as bench:
+        bench.take()
+        await asyncio.sleep(LONGEST_S - 11)
+        for call in bench.broker.of("extend"):
+            assert call.options is not None
+            assert call.at + call.options["lease_s"] <= LONGEST_S
+        assert bench.lost == {}
+
+
+@virtually
+async def test_at_the_end_of_the_longest_lease_a_delivery_is_lost() -> None:
+    async with keeping() as bench:
+        bench.take()
+        await asyncio.sleep(2 * LONGEST_S)
+        assert LONGEST_S - 30 <= bench.lost["receipt-1"] <= LONGEST_S
+        asked = len(bench.renewals)
+        await asyncio.sleep(LONGEST_S)
+        assert len(bench.renewals) == asked
+
+
+@virtually
+async def test_a_delivery_near_its_end_does_not_shorten_the_leases_of_others() -> None:
+    async with keeping() as bench:
+        old = bench.take("old", lease_s=25)
+        await asyncio.sleep(LONGEST_S - 60)
+        young = bench.take("young", lease_s=old.deadline - bench.broker.clock.monotonic())
+        await asyncio.sleep(45)
+        by_name = {
+            name: [
+                call.options["lease_s"]
+                for call in bench.broker.of("extend")
+                if call.options and f"receipt-{name}" in call.items
+            ]
+            for name in ("old", "young")
+        }
+        assert by_name["old"][-1] < LEASE_S
+        assert set(by_name["young"]) == {LEASE_S}
+        assert young.outcome is None
