@@ -1,4 +1,8 @@
-"""Polling: when to ask the broker for messages, and how many. One poll at a time."""
+"""Polling: when to ask the broker for messages, for how many, and with how many polls at a time.
+
+An idle queue costs one long poll at a time. Only while polls come back full, and there are slots
+for more, several are open.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from mqtransport.channel.base import QueueRef, Tools, Trouble
 from mqtransport.channel.in_hand import Hand
 from mqtransport.channel.leases import receive_deadline
 from mqtransport.channel.options import ReceiveOptions
+from mqtransport.clock import new_id
 from mqtransport.errors import BrokerError
+from mqtransport.limits import is_fifo
 from mqtransport.message import RawDelivery
 from mqtransport.policy import Backoff
 
@@ -19,6 +25,12 @@ PARTIAL_AFTER_S = 0.05
 
 EMPTY_PAUSE_S = 1.0
 """Empty answers come at most once in so many seconds, however short the poll's wait is."""
+
+MAX_OPEN = 10
+"""Most polls of a channel at a time; each may bring a full batch."""
+
+ATTEMPT_ID_S = 240.0
+"""A receive attempt id is used for so long; SQS honours it for 5 minutes (ReceiveMessage)."""
 
 FATAL_BACKOFF = Backoff(first_s=5.0, max_s=60.0)
 """A queue that is missing or denied needs an operator: asked for at most once a minute."""
@@ -39,7 +51,6 @@ class Poller:
     Attributes:
         blocked: whether it waits for free slots.
         polls: polls answered so far.
-        polling_since: monotonic time at which the open poll began; None while none is open.
     """
 
     def __init__(
@@ -63,11 +74,25 @@ class Poller:
         limits = tools.broker.capabilities
         self._wait_s = min(options.wait_s, limits.max_wait_s)
         self._batch = min(limits.max_batch, hand.capacity)
-        self._calm = False
+        self._ordered = is_fifo(queue.physical)
+        self._calm = False  # the last poll was not full
+        self._full = False  # the last poll was full
+        self._running = 0  # polls that were begun and have not ended, those that back off too
+        self._asked = 0  # slots set aside for them
+        self._open: dict[object, float] = {}  # when each receive under way began
         self._stopping = asyncio.Event()
         self.blocked = False
         self.polls = 0
-        self.polling_since: float | None = None
+
+    @property
+    def open(self) -> int:
+        """Receives under way."""
+        return len(self._open)
+
+    @property
+    def polling_since(self) -> float | None:
+        """Monotonic time at which the oldest open poll began; None while none is open."""
+        return min(self._open.values(), default=None)
 
     @property
     def limit_s(self) -> float:
@@ -85,34 +110,55 @@ class Poller:
         self._hand.changed.set()
 
     async def run(self) -> None:
-        """Poll until stopped."""
-        while not self.stopping:
-            try:
-                room = await self._room()
-            finally:
-                self.blocked = False
-            if self.stopping:
-                return
-            try:
-                await self._poll(room)
-            except BrokerError as error:
-                await self._back_off(error)
+        """Poll until stopped; ends when the open polls have ended."""
+        async with asyncio.TaskGroup() as polls:
+            while not self.stopping:
+                try:
+                    room = await self._room()
+                finally:
+                    self.blocked = False
+                if not self.stopping:
+                    self._running += 1
+                    self._asked += room
+                    polls.create_task(self._poll(room))
 
     async def _poll(self, room: int) -> None:
-        clock = self._tools.clock
-        started = self.polling_since = clock.monotonic()
+        """Receive once. If the reply was lost on an ordered queue, ask for the same again."""
+        attempt_id = self._attempt_id()
+        began = self._tools.clock.monotonic()
+        try:
+            while not self.stopping:
+                try:
+                    return await self._receive(room, attempt_id)
+                except BrokerError as error:
+                    again = self._ordered and error.maybe_done
+                    await self._back_off(error, alone=again or self._running == 1)
+                    if not again:
+                        return
+                if self._tools.clock.monotonic() - began > ATTEMPT_ID_S:
+                    attempt_id, began = self._attempt_id(), self._tools.clock.monotonic()
+        finally:
+            self._running -= 1
+            self._asked -= room
+            self._hand.changed.set()
+
+    async def _receive(self, room: int, attempt_id: str | None) -> None:
+        clock, token = self._tools.clock, object()
+        started = self._open[token] = clock.monotonic()
         try:
             deliveries = await self._tools.broker.receive(
                 self._queue.physical,
                 max_messages=room,
                 wait_s=self._wait_s,
                 lease_s=self._options.lease_s,
+                attempt_id=attempt_id,
             )
         finally:
-            self.polling_since = None
+            del self._open[token]
         self.polls += 1
         self._trouble.good()
-        self._calm = len(deliveries) < room
+        self._full = len(deliveries) >= room
+        self._calm = not self._full
         ended = clock.monotonic()
         deadline = receive_deadline(
             started=started,
@@ -131,11 +177,17 @@ class Poller:
 
         That is when a full batch fits. With fewer slots: at once while the queue is calm (its
         last poll was not full), else after a short wait, so that a busy queue is not polled
-        for single messages.
+        for single messages. Beside an open poll: only while polls come back full.
         """
         waited = False
         while not self.stopping:
-            free = self._hand.free
+            free = self._hand.free - self._asked
+            if self._running:
+                if self._full and free >= self._batch and self._running < MAX_OPEN:
+                    return self._batch
+                self._hand.changed.clear()
+                await self._hand.changed.wait()
+                continue
             if free >= self._batch:
                 return self._batch
             if free > 0 and (self._calm or waited):
@@ -157,8 +209,14 @@ class Poller:
     def _enough(self) -> bool:
         return self.stopping or self._hand.free >= self._batch
 
-    async def _back_off(self, error: BrokerError) -> None:
+    def _attempt_id(self) -> str | None:
+        return new_id(self._tools.random) if self._ordered else None
+
+    async def _back_off(self, error: BrokerError, *, alone: bool) -> None:
         self._trouble.bad(error)
+        self._full = False
+        if not alone:
+            return  # another poll is open, or backs off: one of them is enough
         backoff = FATAL_BACKOFF if error.fatal else self._options.backoff
         # Full jitter, but never a hot loop: a jittered delay may come out as nothing.
         pause_s = max(backoff.delay_s(self._trouble.failures, self._tools.random), 0.1)

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from fakes import QUEUE, ScriptedBroker, Slow, held, raw, tools, trouble, virtually
+from fakes import FIFO, QUEUE, ScriptedBroker, Slow, held, raw, tools, trouble, virtually
 
+from mqtransport.channel.base import QueueRef
 from mqtransport.channel.in_hand import Hand, Held, Outcome
 from mqtransport.channel.options import ReceiveOptions
 from mqtransport.channel.polling import Poller
@@ -25,7 +26,13 @@ DOWN = BrokerUnavailableError("down")
 
 
 class Bench:
-    def __init__(self, capacity: int = 10, most_calls: int = 5000, **options: Any) -> None:
+    def __init__(
+        self,
+        capacity: int = 10,
+        most_calls: int = 5000,
+        queue: QueueRef = QUEUE,
+        **options: Any,
+    ) -> None:
         self.broker = ScriptedBroker(most_calls)
         self.hand = Hand(capacity)
         self.admitted: list[tuple[float, float]] = []
@@ -33,7 +40,7 @@ class Bench:
         self.blocked_times = 0
         self.trouble = trouble(self.broker)
         self.poller = Poller(
-            QUEUE,
+            queue,
             tools(self.broker),
             ReceiveOptions(concurrency=capacity, **options),
             self.hand,
@@ -262,8 +269,9 @@ async def test_empty_answers_that_come_at_once_do_not_make_a_hot_loop(wait_s: fl
 async def test_a_defect_in_the_driver_ends_the_poller_with_it() -> None:
     bench = Bench()
     bench.broker.script("receive", KeyError("defect"))
-    with pytest.raises(KeyError):
+    with pytest.raises(ExceptionGroup) as raised:
         await asyncio.wait_for(bench.poller.run(), 5)
+    assert raised.group_contains(KeyError)
 
 
 # -- stop -----------------------------------------------------------------------------------
@@ -318,3 +326,139 @@ async def test_it_shows_since_when_a_poll_is_open() -> None:
         (_, (at, _)) = bench.polls
         assert bench.poller.polling_since == pytest.approx(at, abs=0.001)
         assert bench.poller.limit_s == 25
+
+
+# -- several polls at a time ----------------------------------------------------------------
+
+
+def standing_load(bench: Bench, seconds: float = 0.01) -> None:
+    """Let every receive come back full after a while."""
+    bench.broker.standing["receive"] = Slow(
+        seconds, lambda call: batch(call.options["max_messages"])
+    )
+
+
+@virtually
+async def test_while_polls_come_back_full_several_are_open_and_fill_the_hand() -> None:
+    bench = Bench(100)
+    standing_load(bench)
+    async with polling(bench):
+        await asyncio.sleep(1)
+        assert len(bench.hand) == 100
+        assert bench.broker.most_open == 9  # the first was alone
+        assert len(bench.polls) == 10
+
+
+@virtually
+async def test_open_polls_never_ask_for_more_than_the_hand_holds() -> None:
+    bench = Bench(35)
+    standing_load(bench)
+    async with polling(bench):
+        for _ in range(50):
+            await asyncio.sleep(0.005)
+            assert len(bench.hand) <= 35
+            bench.finish(3)
+
+
+@virtually
+async def test_at_most_ten_polls_are_open() -> None:
+    bench = Bench(500)
+    standing_load(bench)
+    async with polling(bench):
+        await asyncio.sleep(0.5)
+        assert bench.broker.most_open == 10
+
+
+@virtually
+async def test_when_a_poll_is_not_full_the_next_are_one_at_a_time_again() -> None:
+    bench = Bench(100)
+    bench.broker.script("receive", batch(10))
+    async with polling(bench):
+        await asyncio.sleep(100)
+        assert bench.broker.most_open == 9
+        bench.broker.most_open = 0
+        await asyncio.sleep(100)
+        assert bench.broker.most_open == 1
+
+
+@virtually
+async def test_in_an_outage_one_of_several_polls_goes_on_trying() -> None:
+    bench = Bench(100)
+    bench.broker.script("receive", batch(10), *[Slow(1, DOWN)] * 9)
+    bench.broker.standing["receive"] = DOWN
+    async with polling(bench):
+        await asyncio.sleep(1.0001)
+        asked = len(bench.polls)
+        await asyncio.sleep(600)
+        assert len(bench.polls) - asked <= 600 / 10  # one try in 15 s on average, not nine
+
+
+@virtually
+async def test_a_stop_lets_all_open_polls_end() -> None:
+    bench = Bench(100)
+    bench.broker.script("receive", batch(10))
+    task = asyncio.create_task(bench.poller.run())
+    await asyncio.sleep(1)
+    assert bench.poller.open == 9
+    bench.poller.stop()
+    await asyncio.sleep(0)
+    assert not task.done()
+    await asyncio.wait_for(task, 20)
+    assert bench.poller.open == 0
+    assert bench.poller.polling_since is None
+
+
+# -- ordered queues -------------------------------------------------------------------------
+
+
+def attempts(bench: Bench) -> list[str]:
+    return [call.options["attempt_id"] for call in bench.broker.of("receive")]
+
+
+LOST = BrokerUnavailableError("the reply was lost", maybe_done=True)
+
+
+@virtually
+async def test_a_standard_queue_is_asked_without_an_attempt_id() -> None:
+    async with polling(Bench()) as bench:
+        await asyncio.sleep(1)
+        assert attempts(bench) == [None]
+
+
+@virtually
+async def test_each_receive_of_an_ordered_queue_has_an_attempt_id_of_its_own() -> None:
+    async with polling(Bench(queue=FIFO)) as bench:
+        await asyncio.sleep(50)
+        assert len(set(attempts(bench))) == 3
+        assert all(attempts(bench))
+
+
+@virtually
+async def test_after_a_lost_reply_the_attempt_id_and_the_number_stay_the_same() -> None:
+    bench = Bench(10, queue=FIFO)
+    bench.broker.script("receive", LOST, LOST, batch(10))
+    async with polling(bench):
+        await asyncio.sleep(10)
+        assert len(attempts(bench)) == 3
+        assert len(set(attempts(bench))) == 1
+        assert [asked for _, asked in bench.polls] == [10, 10, 10]
+
+
+@virtually
+async def test_a_receive_that_was_surely_not_made_needs_no_attempt_id_again() -> None:
+    bench = Bench(queue=FIFO)
+    bench.broker.script("receive", DOWN)
+    async with polling(bench):
+        await asyncio.sleep(5)
+        assert len(set(attempts(bench))) == 2
+
+
+@virtually
+async def test_an_attempt_id_is_given_up_before_the_broker_forgets_it() -> None:
+    bench = Bench(queue=FIFO)
+    bench.broker.standing["receive"] = LOST
+    async with polling(bench):
+        await asyncio.sleep(1000)
+    first = attempts(bench)[0]
+    times = [call.at for call in bench.broker.of("receive") if call.options["attempt_id"] == first]
+    assert 200 < max(times) <= 240 + 30 < 300
