@@ -33,6 +33,7 @@ class Entry:
         maybe_sent: whether an earlier attempt may have reached the broker.
         queued: whether it waits in line; it never stands there twice.
         alone: whether it travels in a request of its own, after its batch was refused.
+        as_is: whether its bytes must not be changed: a dead letter copy.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Entry:
     maybe_sent: bool = False
     queued: bool = False
     alone: bool = False
+    as_is: bool = False
 
 
 class Outbox:
@@ -116,6 +118,12 @@ class Outbox:
                 self._ready = deque(one for one in self._ready if one in self._held)
                 self._later = [one for one in self._later if one[2] in self._held]
                 heapq.heapify(self._later)
+
+    def repack(self, entry: Entry, message: Outgoing, size_bytes: int) -> None:
+        """Put another form of the same message in its place."""
+        if entry in self._held:
+            self._bytes += size_bytes - entry.size_bytes
+        entry.message, entry.size_bytes = message, size_bytes
 
     def ready(self, now: float) -> int:
         """Return about how many messages may be sent now; never 0 if there is one."""

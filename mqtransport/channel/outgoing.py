@@ -35,11 +35,13 @@ class Packer:
         queue: the queue's name as the code knows it, for messages.
         max_bytes: its size limit in force.
         clock: source of the sent time.
+        fifo: whether the queue is an ordered one.
     """
 
     queue: str
     max_bytes: int
     clock: Clock
+    fifo: bool = False
 
     def pack(self, name: str, text: str, message_id: str, extras: SendExtras) -> Entry:
         """Return the message, ready for the outbox.
@@ -57,7 +59,7 @@ class Packer:
         message = Outgoing(
             message_id, body, attributes, extras.delay_s, extras.group, extras.dedup_id
         )
-        if why := why_refused(message, max_bytes=self.max_bytes):
+        if why := why_refused(message, max_bytes=self.max_bytes, fifo=self.fifo):
             self.refuse(name, message_id, why)
         return Entry(name, message, size_bytes(body, attributes))
 

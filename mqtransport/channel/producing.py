@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -19,9 +21,15 @@ from mqtransport.channel.outgoing import (
 )
 from mqtransport.channel.sender import Sender
 from mqtransport.clock import new_id
-from mqtransport.errors import ClosedError, NotStartedError, SendError, UsageError
-from mqtransport.limits import size_bytes
-from mqtransport.message import NO_EXTRAS, Attribute, Outgoing, SendExtras, Sent
+from mqtransport.errors import (
+    BrokerError,
+    ClosedError,
+    NotStartedError,
+    SendError,
+    UsageError,
+)
+from mqtransport.limits import is_fifo, size_bytes
+from mqtransport.message import NO_EXTRAS, Outgoing, SendExtras, Sent
 from mqtransport.participants import Producer
 
 if TYPE_CHECKING:
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
 
 PACK_INLINE_CHARS = 256 * 1024
 """Larger bodies are packed in a thread: compressing a MiB would hold the loop up for 0.1 s."""
+
+LIMIT_EVERY_S = 10.0
+"""A queue whose limit may have been lowered is asked for it at most once in so many seconds."""
 
 
 class ProducingChannel(Channel):
@@ -43,9 +54,12 @@ class ProducingChannel(Channel):
     def __init__(self, app: MQApp, queue: QueueRef, tools: Tools, options: SendOptions) -> None:
         super().__init__(app, queue, tools)
         self._options = options
-        self._packer = Packer(queue.name, queue.max_message_bytes, tools.clock)
+        fifo = is_fifo(queue.physical)
+        self._packer = Packer(queue.name, queue.max_message_bytes, tools.clock, fifo)
         self._producers: dict[str, Producer[Any]] = {}
-        self._sender = Sender(queue, tools, options, self.trouble)
+        self._sender = Sender(queue, tools, options, self.trouble, self._refit)
+        self._asking = asyncio.Lock()
+        self._asked_at = -math.inf
 
     @property
     def options(self) -> SendOptions:
@@ -60,6 +74,11 @@ class ProducingChannel(Channel):
     def producer(self, name: str) -> Producer[Any] | None:
         """Return the producer of that message name, None if there is none."""
         return self._producers.get(name)
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The queue's size limit, as far as it is known."""
+        return self._packer.max_bytes
 
     @property
     def unsent(self) -> int:
@@ -169,22 +188,14 @@ class ProducingChannel(Channel):
             stopped.__cause__ = error
             return stopped
 
-    async def send_copy(
-        self,
-        name: str,
-        message_id: str,
-        body: str,
-        attributes: Mapping[str, Attribute],
-        group: str | None,
-    ) -> None:
+    async def send_copy(self, name: str, message: Outgoing) -> None:
         """Send a packed message as it is, always confirmed: a dead letter copy.
 
         Raises:
             SendError: it was not confirmed; ``MessageRefusedError`` if it never will be.
             NotStartedError: the channel does not run.
         """
-        message = Outgoing(message_id, body, attributes, group=group)
-        entry = Entry(name, message, size_bytes(body, attributes))
+        entry = Entry(name, message, size_bytes(message.body, message.attributes), as_is=True)
         await self._sender.send(entry, self._options.send_timeout_s)
 
     def export_unsent(self) -> list[dict[str, Any]]:
@@ -259,6 +270,51 @@ class ProducingChannel(Channel):
                 return packed
         except TimeoutError:
             raise self._never_sent(name, message_id, "packing it took too long") from None
+
+    async def _refit(self, entry: Entry) -> str | None:
+        """Pack a refused message anew if the queue's size limit was lowered while we ran.
+
+        Returns:
+            None if it fits now; else why it does not, or "" if its size is not the reason.
+        """
+        if entry.size_bytes <= self._packer.max_bytes:
+            await self._ask_for_limit()
+        if entry.size_bytes <= self._packer.max_bytes:
+            return ""
+        message = entry.message
+        record = export_record(entry)
+        extras = SendExtras(
+            message.delay_s, message.group, message.dedup_id, record.get("headers"), message.id
+        )
+        try:
+            text = self._packer.text_of_body(entry.name, record["body"], message.id)
+            packed = await self._pack(entry.name, text, message.id, extras)
+        except SendError as error:
+            return str(error)
+        self._sender.outbox.repack(entry, packed.message, packed.size_bytes)
+        return None
+
+    async def _ask_for_limit(self) -> None:
+        """Ask the broker for the queue's size limit, at most once in LIMIT_EVERY_S."""
+        async with self._asking:
+            now = self._tools.clock.monotonic()
+            if now - self._asked_at < LIMIT_EVERY_S:
+                return
+            self._asked_at = now
+            try:
+                info = await self._tools.broker.describe(self.queue.physical)
+            except BrokerError as error:
+                self.trouble.bad(error)
+                return
+            found = info.max_message_bytes
+            if found is not None and found < self._packer.max_bytes:
+                self.logger.warning(
+                    "queue %r: its size limit was lowered from %d to %d bytes",
+                    self.name,
+                    self._packer.max_bytes,
+                    found,
+                )
+                self._packer = replace(self._packer, max_bytes=found)
 
     def launch(self, on_failure: Callable[[Channel], None]) -> None:
         """Start sending; ``on_failure`` is called once if the main task ever dies."""

@@ -10,58 +10,68 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from mqtransport.broker import Broker
 from mqtransport.channel.base import QueueRef, Tools, Trouble
+from mqtransport.channel.landing import Landing
 from mqtransport.channel.options import SendOptions
+from mqtransport.channel.ordered_outbox import OrderedOutbox
 from mqtransport.channel.outbox import Entry, Outbox
 from mqtransport.channel.send_errors import lost_reply, outcome_of, send_error
-from mqtransport.errors import (
-    BrokerError,
-    MessageRefusedError,
-    NotStartedError,
-    Outcome,
-    RefusedError,
-    SendError,
-)
-
-MAX_REFUSED = 1000
-"""Buffered messages that the broker refused are kept for export, the latest so many."""
-
-FATAL_RETRY_S = 60.0
-"""A queue that is missing or denied is asked for again at most this often."""
+from mqtransport.errors import BrokerError, NotStartedError, Outcome, SendError
+from mqtransport.limits import is_fifo
 
 
 class Sender:
     """Sends the messages of one queue.
 
+    Args:
+        queue: the queue.
+        tools: broker, clock, randomness.
+        options: the channel's options.
+        trouble: where failed sends are noted.
+        refit: see :class:`mqtransport.channel.landing.Landing`.
+
     Attributes:
         outbox: what is not confirmed yet.
-        refused: buffered messages that the broker will never take; for export.
-        confirmed: messages confirmed so far.
     """
 
     def __init__(
-        self, queue: QueueRef, tools: Tools, options: SendOptions, trouble: Trouble
+        self,
+        queue: QueueRef,
+        tools: Tools,
+        options: SendOptions,
+        trouble: Trouble,
+        refit: Callable[[Entry], Awaitable[str | None]],
     ) -> None:
         self._queue = queue
         self._tools = tools
         self._options = options
         self._trouble = trouble
         self._broker: Broker = tools.broker
-        self.outbox = Outbox(
+        box = OrderedOutbox if is_fifo(queue.physical) else Outbox
+        self.outbox: Outbox = box(
             max_messages=options.max_buffered, max_bytes=options.max_buffered_bytes
         )
-        self.refused: deque[Entry] = deque(maxlen=MAX_REFUSED)
-        self.confirmed = 0
+        self._landing = Landing(queue, tools, options, trouble, self.outbox, refit)
         self._wake = asyncio.Event()
         self._room: deque[asyncio.Future[None]] = deque()
         self._in_flight = 0
-        self._resume_at = -math.inf
         self._partial_since: float | None = None
         self._draining = False
         self._accepting = False
+
+    @property
+    def confirmed(self) -> int:
+        """Messages confirmed so far."""
+        return self._landing.confirmed
+
+    @property
+    def refused(self) -> deque[Entry]:
+        """Buffered messages that the broker will never take; for export."""
+        return self._landing.refused
 
     # -- what callers use ----------------------------------------------------------------
 
@@ -74,7 +84,7 @@ class Sender:
         """
         self.require_running()
         if self._trouble.error is not None and self._trouble.error.fatal:
-            self._resume_at = -math.inf  # somebody waits: ask now, to answer now
+            self._landing.resume_at = -math.inf  # somebody waits: ask now, to answer now
         waiter = entry.waiter = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout_s):
@@ -119,7 +129,7 @@ class Sender:
         """Accept messages to be confirmed; :meth:`run` is about to start."""
         self._accepting, self._draining = True, False
         self._in_flight = 0
-        self._resume_at = -math.inf
+        self._landing.resume_at = -math.inf
 
     def drain(self) -> None:
         """Let :meth:`run` end as soon as the outbox is empty."""
@@ -131,7 +141,8 @@ class Sender:
         self._accepting = False
         for entry in list(self.outbox):
             if entry.waiter is not None:
-                self._fail(entry, self._error(entry, "the channel was stopped", outcome_of(entry)))
+                stopped = self._error(entry, "the channel was stopped", outcome_of(entry))
+                self._landing.give_up(entry, stopped)
             elif entry.in_flight:
                 self.outbox.put_back([entry])
         self._release_room()
@@ -173,8 +184,8 @@ class Sender:
         if not ready:
             due = self.outbox.next_due()
             return math.inf if due is None else due - now
-        if now < self._resume_at:
-            return self._resume_at - now
+        if now < self._landing.resume_at:
+            return self._landing.resume_at - now
         full = ready >= self._broker.capabilities.max_batch
         if full or self._draining or not self._in_flight:
             return 0.0
@@ -185,21 +196,21 @@ class Sender:
     async def _fly(self, batch: list[Entry]) -> None:
         landed = False
         try:
-            results = await self._broker.send(
+            answers = await self._broker.send(
                 self._queue.physical, [entry.message for entry in batch]
             )
             landed = True
-            if len(results) != len(batch):
-                raise lost_reply("the answer does not match the messages", self._queue.name)
-            self._land(batch, [self._proven(result) for result in results])
+            refused = self._landing.answered(batch, answers)
         except BrokerError as error:
             landed = True
-            self._crash(batch, error)
+            refused = self._landing.failed(batch, error)
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             landed = True  # nobody cancelled us: it comes from inside the driver
-            self._crash(batch, lost_reply("the call was cancelled", self._queue.name))
+            refused = self._landing.failed(
+                batch, lost_reply("the call was cancelled", self._queue.name)
+            )
         finally:
             if not landed:  # cancelled, or a defect in the driver: nobody knows
                 for entry in batch:
@@ -208,94 +219,10 @@ class Sender:
             self._in_flight -= 1
             self._wake.set()
             self._release_room()
-
-    def _land(self, batch: list[Entry], results: list[str | BrokerError]) -> None:
-        """Deal with the answer, item by item."""
-        now = self._tools.clock.monotonic()
-        errors = [result for result in results if isinstance(result, BrokerError)]
-        if len(errors) < len(results):
-            self._trouble.good()
-        elif errors[0].retryable:
-            self._trouble.bad(errors[0])
-        for entry, result in zip(batch, results, strict=True):
-            if not isinstance(result, BrokerError):
-                self._confirm(entry)
-            elif result.retryable:
-                entry.failures += 1
-                entry.maybe_sent |= result.maybe_done
-                delay_s = self._options.backoff.delay_s(entry.failures, self._tools.random)
-                self.outbox.put_later(entry, now + delay_s)
-            elif isinstance(result, RefusedError):
-                self._refuse(entry, result)
-            elif entry.waiter is not None:
-                entry.in_flight = False
-                self._fail(entry, self._error(entry, str(result), outcome_of(entry), result))
-            else:  # an operator can mend it
-                self._trouble.bad(result)
-                self.outbox.put_later(entry, now + FATAL_RETRY_S)
-
-    def _proven(self, result: object) -> str | BrokerError:
-        """Take nothing but a broker's id for a confirmation."""
-        if isinstance(result, BrokerError) or (isinstance(result, str) and result):
-            return result
-        return lost_reply("the answer holds no message id", self._queue.name)
-
-    def _crash(self, batch: list[Entry], error: BrokerError) -> None:
-        """Deal with the failure of a whole call."""
-        for entry in batch:
-            entry.in_flight = False  # it has landed; what is unknown of it, the error says
-            entry.maybe_sent |= error.maybe_done
-        if isinstance(error, RefusedError):
-            self._isolate(batch, error)
-            return
-        self._trouble.bad(error)
-        delay_s = self._options.backoff.delay_s(self._trouble.failures, self._tools.random)
-        if error.fatal:
-            delay_s = FATAL_RETRY_S
-        self._resume_at = self._tools.clock.monotonic() + delay_s
-        if not error.retryable:
-            for entry in batch:
-                if entry.waiter is not None:
-                    self._fail(entry, self._error(entry, str(error), outcome_of(entry), error))
-        self.outbox.put_back(batch)
-
-    def _isolate(self, batch: list[Entry], error: RefusedError) -> None:
-        """A refused batch hides the one bad message: send each alone, then it shows."""
-        if len(batch) == 1:
-            self._refuse(batch[0], error)
-            return
-        for entry in batch:
-            entry.alone = True
-        self.outbox.put_back(batch)
-
-    def _confirm(self, entry: Entry) -> None:
-        self.confirmed += 1
-        self.outbox.remove(entry)
-        if entry.waiter is not None and not entry.waiter.done():
-            entry.waiter.set_result(None)
-
-    def _refuse(self, entry: Entry, error: BrokerError) -> None:
-        """Give up one message for good."""
-        refusal: SendError
-        if entry.maybe_sent:  # an earlier attempt, whose reply was lost, may be in the queue
-            refusal = self._error(entry, f"refused in the end: {error}", "unknown", error)
-        else:
-            refusal = MessageRefusedError(
-                f"message {entry.name!r} was refused by queue {self._queue.name!r}: {error}",
-                queue=self._queue.name,
-                message_id=entry.message.id,
-                outcome="not_sent",
-            )
-            refusal.__cause__ = error
-        if entry.waiter is None:
-            self.refused.append(entry)
-            self._trouble.logger.error("%s; it is kept for export", refusal)
-        self._fail(entry, refusal)
-
-    def _fail(self, entry: Entry, error: SendError) -> None:
-        self.outbox.remove(entry)
-        if entry.waiter is not None and not entry.waiter.done():
-            entry.waiter.set_exception(error)
+        for entry, refusal in refused:
+            await self._landing.refuse_or_refit(entry, refusal)
+            self._wake.set()
+            self._release_room()
 
     def _withdraw(self, entry: Entry) -> None:
         """Its caller is gone. In flight, its result is ignored; else it never leaves."""

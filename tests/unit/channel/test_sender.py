@@ -32,9 +32,17 @@ class Bench:
     def __init__(self, **options: Any) -> None:
         self.broker = ScriptedBroker()
         self.trouble = trouble(self.broker)
-        self.sender = Sender(QUEUE, tools(self.broker), SendOptions(**options), self.trouble)
+        self.refitted: list[Entry] = []
+        self.why_refused: str | None = ""
+        self.sender = Sender(
+            QUEUE, tools(self.broker), SendOptions(**options), self.trouble, self._refit
+        )
         self.sender.open()
         self.task = asyncio.create_task(self.sender.run())
+
+    async def _refit(self, entry: Entry) -> str | None:
+        self.refitted.append(entry)
+        return self.why_refused
 
     def send(self, one: Entry, timeout_s: float = 10.0) -> asyncio.Task[None]:
         return asyncio.create_task(self.sender.send(one, timeout_s))
@@ -555,3 +563,40 @@ async def test_a_long_run_of_failures_of_all_kinds_ends_every_send_in_time() -> 
                     assert one.message.id not in confirmed
         assert len(bench.sender.outbox) == 0
         assert not bench.task.done()
+
+
+# -- messages that do not fit any more ------------------------------------------------------
+
+
+@virtually
+async def test_a_refused_message_that_was_packed_anew_is_sent_again() -> None:
+    async with sending() as bench:
+        bench.why_refused = None
+        bench.broker.script("send", [REFUSED], ["id"])
+        one = entry("1")
+        assert await ended(bench.send(one)) == [None]
+        assert bench.refitted == [one]
+        assert bench.ids == [["m-1"], ["m-1"]]
+
+
+@virtually
+async def test_a_refused_message_that_cannot_be_packed_anew_says_why() -> None:
+    async with sending() as bench:
+        bench.why_refused = "it has 900 bytes; the limit is 100"
+        bench.broker.script("send", [REFUSED])
+        (error,) = await ended(bench.send(entry("1")))
+        assert isinstance(error, MessageRefusedError)
+        assert "the limit is 100" in str(error)
+        assert error.outcome == "not_sent"
+
+
+@virtually
+async def test_a_dead_letter_copy_is_never_packed_anew() -> None:
+    async with sending() as bench:
+        bench.why_refused = None
+        bench.broker.script("send", [REFUSED])
+        one = entry("1")
+        one.as_is = True
+        (error,) = await ended(bench.send(one))
+        assert isinstance(error, MessageRefusedError)
+        assert bench.refitted == []
