@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mqtransport.channel.base import END_GRACE_S, Channel, QueueRef, Tools, Trouble
 from mqtransport.channel.calling import read_call
-from mqtransport.channel.handling import Handling
-from mqtransport.channel.in_hand import Counts, Hand, Held, Interruption, Outcome
-from mqtransport.channel.leases import LeaseKeeper, margin_s
+from mqtransport.channel.in_hand import Counts, Hand, Interruption, Outcome
+from mqtransport.channel.intake import Intake
+from mqtransport.channel.leases import LeaseKeeper
 from mqtransport.channel.options import ReceiveOptions
 from mqtransport.channel.polling import Poller
 from mqtransport.channel.settling import Settler
 from mqtransport.errors import ChannelError, UsageError
-from mqtransport.message import RawDelivery
 from mqtransport.participants import Consumer
 
 if TYPE_CHECKING:
@@ -51,9 +51,19 @@ class ConsumingChannel(Channel):
             on_failed=lambda held: self._keeper.watch(held),
             on_defect=self._fail,
         )
-        self._handling = Handling(
-            app, queue, tools, options, self._hand, self._settler, self.logger
+        self._intake = Intake(
+            app,
+            queue,
+            tools,
+            options,
+            self._hand,
+            self._settler,
+            self.logger,
+            watch=lambda held: self._keeper.watch(held),
+            blocked=lambda: self._poller.blocked,
+            on_defect=self._fail,
         )
+        self._handling = self._intake.handling
         self._keeper = self._new_keeper()
         self._poller = self._new_poller()
         self._polling: asyncio.Task[None] | None = None
@@ -153,9 +163,16 @@ class ConsumingChannel(Channel):
                 f"unknown; call add_consumer() before start()"
             )
 
+    def launch(self, on_failure: Callable[[Channel], None]) -> None:
+        """Start receiving; ``on_failure`` is called once if the main task ever dies."""
+        if not self.running:
+            self._intake.open()
+            self._poller = self._new_poller()
+            self._keeper = self._new_keeper()
+            self._polling = None
+        super().launch(on_failure)
+
     async def _run(self) -> None:
-        self._poller = self._new_poller()
-        self._keeper = self._new_keeper()
         async with asyncio.TaskGroup() as group:
             keeping = group.create_task(self._keeper.run())
             self._polling = group.create_task(self._poller.run())
@@ -184,17 +201,14 @@ class ConsumingChannel(Channel):
         task, polling = self._task, self._polling
         self._stopping = True
         self._poller.stop()
-        for held in self._hand:
-            if not held.started:
-                held.interrupt(Interruption.STOP)
+        self._intake.stop()
         if self._tools.broker.capabilities.receive_cancellable and polling is not None:
             polling.cancel()
         await self._wait_for_work(polling, deadline)
         await self._settler.drain(max(deadline - clock.monotonic(), 0.0))
-        abandoned = polling is not None and not polling.done()
-        if abandoned and polling is not None:
+        if polling is not None and not polling.done():
+            self._hand.counts.abandoned_polls += self._poller.open
             polling.cancel()
-            self._hand.counts.abandoned_polls += 1
         await self._cancel_handlers()
         await self._settler.drain(SETTLE_GRACE_S)
         await self._settler.close()
@@ -227,46 +241,6 @@ class ConsumingChannel(Channel):
             if held.task is not None and not held.task.done():
                 self._hand.finish(held, Outcome.LEASE_LOST)
 
-    # -- deliveries ------------------------------------------------------------------------
-
-    def _admit(self, raw: RawDelivery, deadline: float) -> None:
-        lease_s = self._options.lease_s
-        now = self._tools.clock.monotonic()
-        held = Held(raw, received=now, deadline=deadline, renew_at=deadline - margin_s(lease_s))
-        self._hand.add(held)
-        self._keeper.watch(held)
-        if self._poller.stopping:
-            self._settler.release(held, 0.0)  # the last poll brought it; nobody will run it
-            return
-        task = asyncio.create_task(self._handling.handle(held))
-        held.task = task
-        task.add_done_callback(lambda ended: self._handled(held, ended))
-
-    def _handled(self, held: Held, task: asyncio.Task[None]) -> None:
-        self._hand.handler_ended(held)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._hand.finish(held, Outcome.LEASE_LOST)
-            self._fail(error)
-        elif held.settling is None and held.interruption is Interruption.STOP:
-            self._settler.release(held, 0.0)  # stopped before its first step
-        elif held.settling is None:
-            self._hand.finish(held, Outcome.LEASE_LOST)  # cancelled from outside
-        self._flush_if_blocked()
-
-    def _flush_if_blocked(self) -> None:
-        """Free slots early: nobody else will end soon, so waiting for company is in vain."""
-        if self._poller.blocked and self._hand.unfinished == 0:
-            self._settler.flush()
-
-    def _lost(self, held: Held) -> None:
-        self.logger.warning(
-            "the lease of message %s (attempt %d) is lost; its handler is cancelled",
-            held.message_id,
-            held.raw.attempt,
-        )
-        self._hand.finish(held, Outcome.LEASE_LOST)
-        held.interrupt(Interruption.LEASE_LOST)
-
     def _fail(self, error: BaseException) -> None:
         super()._fail(error)
         if self._task is not None and not self._task.done():
@@ -279,8 +253,8 @@ class ConsumingChannel(Channel):
             self._options,
             self._hand,
             self.trouble,
-            admit=self._admit,
-            on_blocked=self._flush_if_blocked,
+            admit=self._intake.admit,
+            on_blocked=self._intake.flush_if_blocked,
         )
 
     def _new_keeper(self) -> LeaseKeeper:
@@ -290,5 +264,5 @@ class ConsumingChannel(Channel):
             self._options.lease_s,
             self._hand,
             self.settle_trouble,
-            self._lost,
+            self._intake.lose,
         )

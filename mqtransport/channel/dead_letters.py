@@ -9,7 +9,8 @@ from mqtransport import wire
 from mqtransport.channel.base import QueueRef, Tools
 from mqtransport.channel.in_hand import Held
 from mqtransport.errors import NotStartedError, SendError
-from mqtransport.message import DeadLetter
+from mqtransport.limits import MAX_GROUP_CHARS
+from mqtransport.message import DeadLetter, Outgoing
 from mqtransport.policy import describe_error
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class DeadLetters:
         attributes, complete = wire.dead_letter_attributes(
             raw,
             reason,
-            max_bytes=target.queue.max_message_bytes,
+            max_bytes=target.max_message_bytes,
             max_attributes=self._tools.broker.capabilities.max_attributes,
         )
         if not complete:
@@ -91,13 +92,22 @@ class DeadLetters:
                 reason.queue,
             )
         name = held.delivery.name if held.delivery is not None else "unreadable"
-        await target.send_copy(name, held.message_id, raw.body, attributes, raw.group)
+        # A new deduplication id, or a copy of a message that was moved back would be swallowed;
+        # the same for every try at this copy, so that an ordered queue keeps one of them.
+        message = Outgoing(
+            held.message_id,
+            raw.body,
+            attributes,
+            group=raw.group,
+            dedup_id=f"dead-{raw.broker_id}"[:MAX_GROUP_CHARS],
+        )
+        await target.send_copy(name, message)
 
     def _reason(self, held: Held, error: BaseException, consumer: str | None) -> DeadLetter:
         return DeadLetter(
             error=type(error).__name__,
             text=describe_error(error),
-            attempts=held.raw.attempt,
+            attempts=held.attempt,
             queue=self._queue.name,
             first_at=held.raw.first_received_at,
             last_at=self._tools.clock.time(),

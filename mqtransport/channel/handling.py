@@ -1,7 +1,8 @@
 """What happens to one delivery between receive and settle.
 
 Every path ends in exactly one call of the settler, or in a lost lease. The checks come in
-the order of what they need: attributes, delivery count, consumer, body, handler.
+the order of what they need: attributes, delivery count, consumer, body, handler. On an ordered
+queue a failed delivery is retried in place for a while, because its group waits behind it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
@@ -46,6 +48,19 @@ class Handling:
     Attributes:
         calls: the consumers' functions by message name.
         dead_letters: where messages go that cannot be handled.
+        stopping: whether the channel stops, so that nothing is retried in place any more.
+
+    Args:
+        app: handed to consumers that ask for it.
+        queue: the queue.
+        tools: broker, clock, randomness.
+        options: the channel's options.
+        hand: the deliveries.
+        settler: settles them.
+        logger: the channel's.
+        ordered: whether the queue is an ordered one.
+        release: gives a failed delivery back after a delay, and its group with it.
+        on_done: called with a delivery whose handler finished although its lease was lost.
     """
 
     def __init__(
@@ -57,6 +72,10 @@ class Handling:
         hand: Hand,
         settler: Settler,
         logger: logging.Logger,
+        *,
+        ordered: bool,
+        release: Callable[[Held, float], None],
+        on_done: Callable[[Held], None],
     ) -> None:
         self._app = app
         self._queue = queue
@@ -65,19 +84,31 @@ class Handling:
         self._hand = hand
         self._settler = settler
         self._logger = logger
+        self._ordered = ordered
+        self._release = release
+        self._on_done = on_done
         self._slots = asyncio.Semaphore(options.concurrency)
+        self.stopping = False
         self.calls: dict[str, Call] = {}
         self.dead_letters = DeadLetters(queue, tools, logger)
 
     async def handle(self, held: Held) -> None:
         """Handle one delivery to its end; runs as a task of its own."""
+        pause_s: float | None = 0.0
+        while pause_s is not None:
+            pause_s = await self._attempt(held, pause_s)
+
+    async def _attempt(self, held: Held, pause_s: float) -> float | None:
+        """Run it once, after a pause; return the pause before the next run in place, if any."""
         call: Call | None = None
         try:
+            if pause_s:
+                await asyncio.sleep(pause_s)
             envelope = wire.read_envelope(held.raw)
             held.delivery = self._delivery(held, envelope)
             if envelope.name == wire.ACCESS_CHECK:
                 self._settler.ack(held)
-                return
+                return None
             self._check_delivery_count(held)
             call = self._find_call(envelope)
             body = await self._read_body(held, envelope, call)
@@ -86,14 +117,17 @@ class Handling:
         except asyncio.CancelledError as cancelled:
             if _cancelled_from_outside(held):
                 raise
-            await self._ended_badly(held, cancelled, call)
+            return await self._ended_badly(held, cancelled, call)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # the supervised edge of user code; panics are no Exceptions
-            await self._ended_badly(held, error, call)
-        else:
-            # Also when it was cancelled and finished all the same: the work is done.
+            return await self._ended_badly(held, error, call)
+        # Also when it was cancelled and finished all the same: the work is done.
+        if held.outcome is None:
             self._settler.ack(held)
+        else:
+            self._on_done(held)
+        return None
 
     # -- the steps -----------------------------------------------------------------------
 
@@ -127,7 +161,7 @@ class Handling:
             id=facts.id or raw.broker_id,
             name=envelope.name,
             headers=facts.headers,
-            attempt=raw.attempt,
+            attempt=held.attempt,
             queue=self._queue.name,
             sent_at=facts.sent_at if facts.sent_at is not None else raw.sent_at,
             received_at=self._tools.clock.time(),
@@ -162,8 +196,8 @@ class Handling:
                 self._lose(held, "its handler runs in a thread, which cannot be cancelled")
                 # Its slot stays taken until the thread ends, so that threads are bounded.
                 await asyncio.wait({thread})
-            if thread.done() and not thread.cancelled():
-                thread.exception()  # retrieved: the outcome is decided already
+            if thread.done() and not thread.cancelled() and thread.exception() is None:
+                self._on_done(held)
             raise
         held.threaded = False
         if inspect.isawaitable(result):
@@ -171,35 +205,56 @@ class Handling:
 
     # -- the endings ---------------------------------------------------------------------
 
-    async def _ended_badly(self, held: Held, error: BaseException, call: Call | None) -> None:
-        """Decide what follows. If the channel cancelled the handler, its reason counts."""
+    async def _ended_badly(
+        self, held: Held, error: BaseException, call: Call | None
+    ) -> float | None:
+        """Decide what follows. If the channel cancelled the handler, its reason counts.
+
+        Returns:
+            Seconds to wait before it is run again in place; None if it is settled, or lost.
+        """
         interruption, held.interruption = held.interruption, None
         if interruption is not None and (task := asyncio.current_task()) is not None:
             task.uncancel()  # our own cancellation has arrived
         if held.outcome is not None:
-            return  # the lease is lost: no ack, no copy
+            return None  # the lease is lost: no ack, no copy
         if interruption is Interruption.STOP:
-            self._settler.release(held, 0.0)
-            return
+            self._release(held, 0.0)
+            return None
         if interruption is Interruption.TIME_LIMIT:
             limit_s = self._options.max_processing_s
             timeout = HandlerTimeoutError(f"the handler ran longer than {limit_s:g} s")
             timeout.__cause__ = error
             error = timeout
-        await self._failed(held, error, call.label if call is not None else None)
+        return await self._failed(held, error, call.label if call is not None else None)
 
-    async def _failed(self, held: Held, error: BaseException, label: str | None) -> None:
-        attempt, retry = held.raw.attempt, self._options.retry
+    async def _failed(self, held: Held, error: BaseException, label: str | None) -> float | None:
+        attempt, retry = held.attempt, self._options.retry
         action = after_failure(error, attempt=attempt, retry=retry, random=self._tools.random)
         backoff_s = retry.backoff.delay_s(attempt, self._tools.random)
         if isinstance(action, Release):
-            self._log_failure(held, error, label, f"again in {action.delay_s:.1f} s")
-            self._settler.release(held, action.delay_s)
-        elif self._is_released_by_policy(error):
+            return self._again(held, error, label, action.delay_s)
+        if self._is_released_by_policy(error):
             self._log_failure(held, error, label, f"released for {backoff_s:.1f} s")
-            self._settler.release(held, backoff_s)
-        else:
-            await self._dead_letter(held, error, label, backoff_s)
+            self._release(held, backoff_s)
+            return None
+        await self._dead_letter(held, error, label, backoff_s)
+        return None
+
+    def _again(
+        self, held: Held, error: BaseException, label: str | None, delay_s: float
+    ) -> float | None:
+        """Let it be run again: in place, while its group can wait for it, else released."""
+        fits = held.fenced_s + delay_s <= self._options.max_fence_s
+        if self._ordered and fits and not self.stopping:
+            self._log_failure(held, error, label, f"again in place in {delay_s:.1f} s")
+            held.retries += 1
+            held.fenced_s += delay_s
+            held.started = False
+            return delay_s
+        self._log_failure(held, error, label, f"again in {delay_s:.1f} s")
+        self._release(held, delay_s)
+        return None
 
     async def _dead_letter(
         self, held: Held, error: BaseException, label: str | None, backoff_s: float
@@ -216,7 +271,7 @@ class Handling:
             self._settler.ack(held, Outcome.DEAD_LETTERED)
         else:
             self._log_failure(held, error, label, f"released for {backoff_s:.1f} s")
-            self._settler.release(held, backoff_s)
+            self._release(held, backoff_s)
 
     def _is_released_by_policy(self, error: BaseException) -> bool:
         if isinstance(error, UnknownMessageError):
@@ -245,7 +300,7 @@ class Handling:
             held.message_id,
             f" ({held.delivery.name!r})" if held.delivery is not None else "",
             label or "the channel",
-            held.raw.attempt,
+            held.attempt,
             type(error).__name__,
             f": {error}" if isinstance(error, UnknownMessageError) else "",
             fate,

@@ -6,7 +6,7 @@ Pure bookkeeping. The law, at every instant: ``received == sum of outcomes + in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -52,6 +52,8 @@ class Held:
         threaded: whether its handler runs in a thread, which nobody can cancel.
         interruption: why its handler was cancelled; None if it was not.
         delivery: what a handler sees of it.
+        retries: runs that failed and were followed by another in place (ordered queues).
+        fenced_s: seconds for which its group has waited, or was made to wait, for those.
     """
 
     raw: RawDelivery
@@ -69,6 +71,13 @@ class Held:
     threaded: bool = False
     interruption: Interruption | None = None
     delivery: Delivery | None = None
+    retries: int = 0
+    fenced_s: float = 0.0
+
+    @property
+    def attempt(self) -> int:
+        """Which run this is: the broker's deliveries, and the retries in place of this one."""
+        return self.raw.attempt + self.retries
 
     @property
     def message_id(self) -> str:
@@ -122,12 +131,14 @@ class Hand:
         changed: set whenever a slot comes free.
         counts: what became of the deliveries.
         unfinished: deliveries whose handling has not come to a settle yet.
+        on_outcome: called with every delivery when it has got its outcome.
     """
 
     capacity: int
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     counts: Counts = field(default_factory=Counts)
     unfinished: int = 0
+    on_outcome: Callable[[Held], None] = lambda held: None
     _held: dict[Held, None] = field(default_factory=dict)
     _stuck: dict[Held, None] = field(default_factory=dict)
 
@@ -178,6 +189,7 @@ class Hand:
         self.counts.in_hand -= 1
         setattr(self.counts, outcome.value, getattr(self.counts, outcome.value) + 1)
         self.changed.set()
+        self.on_outcome(held)
         return True
 
     def handler_ended(self, held: Held) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from mqtransport.errors import UsageError
@@ -62,6 +63,8 @@ class ReceiveOptions:
         on_unknown: what becomes of a message that no consumer is registered for. "release"
             suits rolling deploys: another process may know the name.
         on_invalid: what becomes of a message whose body does not fit the model.
+        max_fence_s: on an ordered queue, how long in all a group may wait for retries in place of
+            a failed delivery; 0 or more. Beyond it the group is given back to the broker.
         ack_linger_s: longest wait of an ack for company in its batch.
         backoff: delays between polls while the broker cannot be used.
     """
@@ -75,6 +78,7 @@ class ReceiveOptions:
     max_deliveries: int | None = None
     on_unknown: OnRefused = "dead_letter"
     on_invalid: OnRefused = "dead_letter"
+    max_fence_s: float = 60.0
     ack_linger_s: float = 0.1
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=1.0, max_s=30.0))
 
@@ -85,6 +89,8 @@ class ReceiveOptions:
             raise UsageError(f"prefetch must be 0 or more, not {self.prefetch}")
         if self.wait_s < 0 or self.max_processing_s <= 0:
             raise UsageError("it must be wait_s >= 0 and max_processing_s > 0")
+        if not 0 <= self.max_fence_s < math.inf:
+            raise UsageError(f"max_fence_s must be 0 or more, not {self.max_fence_s}")
         if not 1 <= self.lease_s <= MAX_LEASE_S:
             raise UsageError(f"lease_s must be 1 to {MAX_LEASE_S:.0f}, not {self.lease_s}")
         if self.max_deliveries is not None and self.max_deliveries < self.retry.max_attempts:

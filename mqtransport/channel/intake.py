@@ -1,0 +1,196 @@
+"""What becomes of deliveries between the poll that brought them and their outcome.
+
+A delivery that nothing stands before is handled at once, in a task of its own; the others wait
+in line, leased and unstarted, for how the one before them ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mqtransport.channel.base import QueueRef, Tools
+from mqtransport.channel.handling import Handling
+from mqtransport.channel.in_hand import Hand, Held, Interruption, Outcome
+from mqtransport.channel.leases import margin_s
+from mqtransport.channel.lines import Handled, Lines
+from mqtransport.channel.options import ReceiveOptions
+from mqtransport.channel.settling import Settler
+from mqtransport.limits import is_fifo
+from mqtransport.message import RawDelivery
+
+if TYPE_CHECKING:
+    from mqtransport.app import MQApp
+
+DONE = (Outcome.ACKED, Outcome.DEAD_LETTERED)
+
+
+class Intake:
+    """Takes deliveries of one channel in and sees each to its outcome.
+
+    Args:
+        app: handed to consumers that ask for it.
+        queue: the queue.
+        tools: broker, clock, randomness.
+        options: the channel's options.
+        hand: the deliveries; its ``on_outcome`` is set here.
+        settler: settles them.
+        logger: the channel's.
+        watch: called with every delivery taken in, so that its lease is kept.
+        blocked: tells whether the poller waits for free slots.
+        on_defect: called with what a handling task died of, should one ever die.
+
+    Attributes:
+        handling: runs the consumers.
+    """
+
+    def __init__(
+        self,
+        app: MQApp,
+        queue: QueueRef,
+        tools: Tools,
+        options: ReceiveOptions,
+        hand: Hand,
+        settler: Settler,
+        logger: logging.Logger,
+        *,
+        watch: Callable[[Held], None],
+        blocked: Callable[[], bool],
+        on_defect: Callable[[BaseException], None],
+    ) -> None:
+        self._tools = tools
+        self._lease_s = options.lease_s
+        self._hand = hand
+        self._settler = settler
+        self._logger = logger
+        self._watch = watch
+        self._blocked = blocked
+        self._on_defect = on_defect
+        self._ordered = is_fifo(queue.physical)
+        self._lines = Lines(ordered=self._ordered)
+        self._done_before = Handled()
+        self._stopping = False
+        self.handling = Handling(
+            app,
+            queue,
+            tools,
+            options,
+            hand,
+            settler,
+            logger,
+            ordered=self._ordered,
+            release=self._release,
+            on_done=self._remember,
+        )
+        hand.on_outcome = self._follow
+
+    def open(self) -> None:
+        """Start what is admitted from now on."""
+        self._stopping = self.handling.stopping = False
+
+    def stop(self) -> None:
+        """Start nothing more, and give back what has not been started; of a group the last first.
+
+        What is admitted from now on is given back at once.
+        """
+        self._stopping = self.handling.stopping = True
+        for held in reversed(list(self._hand)):
+            if held.task is None:
+                self._settler.release(held, 0.0)
+            elif not held.started:
+                held.interrupt(Interruption.STOP)
+
+    def admit(self, raw: RawDelivery, deadline: float) -> None:
+        """Take a delivery in, whose lease ends at the monotonic time ``deadline``."""
+        now = self._tools.clock.monotonic()
+        renew_at = deadline - margin_s(self._lease_s)
+        held = Held(raw, received=now, deadline=deadline, renew_at=renew_at)
+        self._hand.add(held)
+        self._watch(held)
+        if self._lines.join(held) or self._stopping:
+            self._start(held)
+
+    def lose(self, held: Held) -> None:
+        """End a delivery whose lease is gone: its handler is cancelled, nothing is settled."""
+        running = held.task is not None and not held.task.done()
+        self._logger.warning(
+            "the lease of message %s (attempt %d) is lost%s",
+            held.message_id,
+            held.attempt,
+            "; its handler is cancelled" if running else "",
+        )
+        self._hand.finish(held, Outcome.LEASE_LOST)
+        held.interrupt(Interruption.LEASE_LOST)
+
+    def flush_if_blocked(self) -> None:
+        """Free slots early: nobody else will end soon, so waiting for company is in vain."""
+        if self._blocked() and self._hand.unfinished == 0:
+            self._settler.flush()
+
+    def _start(self, held: Held) -> None:
+        """Begin with a delivery that nothing stands before."""
+        if held.settling is not None or held.outcome is not None:
+            return
+        if self._stopping:
+            self._settler.release(held, 0.0)  # the last poll brought it; nobody will run it
+            return
+        outcome = self._done_before.recall(held.raw.broker_id, self._tools.clock.monotonic())
+        if outcome is not None:
+            self._settler.ack(held, outcome)
+            self._flush_for_followers(held)
+            return
+        task = asyncio.create_task(self.handling.handle(held))
+        held.task = task
+        task.add_done_callback(lambda ended: self._handled(held, ended))
+
+    def _handled(self, held: Held, task: asyncio.Task[None]) -> None:
+        """Look at how a handling task ended: by a settle under way, or not."""
+        self._hand.handler_ended(held)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._hand.finish(held, Outcome.LEASE_LOST)
+            self._on_defect(error)
+        elif held.settling is None and held.interruption is Interruption.STOP:
+            self._release(held, 0.0)  # stopped before its first step
+        elif held.settling is None:
+            self._hand.finish(held, Outcome.LEASE_LOST)  # cancelled from outside
+        self._flush_for_followers(held)
+
+    def _flush_for_followers(self, held: Held) -> None:
+        if self._lines.behind(held):
+            self._settler.flush()  # they wait for its ack, which must not wait for company
+        else:
+            self.flush_if_blocked()
+
+    def _release(self, held: Held, delay_s: float) -> None:
+        """Give a delivery back; of a group also what waits behind it, the last first."""
+        if self._ordered:
+            self._give_back_behind(held)
+        self._settler.release(held, delay_s)
+
+    def _follow(self, held: Held) -> None:
+        """Let what stands behind a delivery follow from its outcome."""
+        if held.outcome is Outcome.LEASE_LOST and held.settling in DONE:
+            self._remember(held)
+        if self._ordered and held.outcome not in DONE:
+            self._give_back_behind(held)  # it comes back, and they may not overtake it
+            return
+        following = self._lines.leave(held)
+        if following is None:
+            return
+        if held.outcome in DONE and following.raw.broker_id == held.raw.broker_id:
+            self._settler.ack(following, held.outcome)  # another delivery of the same message
+            self._flush_for_followers(following)
+        else:
+            self._start(following)
+
+    def _give_back_behind(self, held: Held) -> None:
+        for one in reversed(self._lines.cut(held)):
+            self._settler.release(one, 0.0)
+
+    def _remember(self, held: Held) -> None:
+        """Remember a message that is done but could not be deleted, for a lease after its own."""
+        outcome = held.settling if held.settling in DONE else Outcome.ACKED
+        until = max(held.deadline, self._tools.clock.monotonic()) + self._lease_s
+        self._done_before.add(held.raw.broker_id, outcome, until)

@@ -1,0 +1,99 @@
+"""Deliveries that must not run at the same time stand in line, one behind the other. Pure.
+
+On an ordered queue a line is a group. On any other queue it is one message, which SQS may
+deliver again while its first delivery is still in hand.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+from mqtransport.channel.in_hand import Held, Outcome
+
+MAX_REMEMBERED = 10_000
+"""Ids of messages that were handled but not deleted; the oldest are forgotten first."""
+
+
+class Lines:
+    """The lines of one channel.
+
+    Args:
+        ordered: whether the queue is an ordered one, so that a group is a line.
+    """
+
+    def __init__(self, *, ordered: bool) -> None:
+        self._ordered = ordered
+        self._open: dict[str, deque[Held]] = {}
+
+    def join(self, held: Held) -> bool:
+        """Put a delivery at the end of its line; True if it is the first and may run."""
+        line = self._open.setdefault(self._key(held), deque())
+        line.append(held)
+        return line[0] is held
+
+    def behind(self, held: Held) -> list[Held]:
+        """Return the deliveries that wait behind this one, in order."""
+        line = self._open.get(self._key(held))
+        if line is None or held not in line:
+            return []
+        return list(line)[line.index(held) + 1 :]
+
+    def leave(self, held: Held) -> Held | None:
+        """Take a delivery out of its line; return the one that may run now, if there is one."""
+        key = self._key(held)
+        line = self._open.get(key)
+        if line is None or held not in line:
+            return None
+        was_first = line[0] is held
+        line.remove(held)
+        if not line:
+            del self._open[key]
+            return None
+        return line[0] if was_first else None
+
+    def cut(self, held: Held) -> list[Held]:
+        """Take a delivery and all behind it out of their line; return those behind it.
+
+        What the broker delivers of them again begins a line of its own: it may come before the
+        answer to their release.
+        """
+        behind = self.behind(held)
+        for one in reversed(behind):
+            self.leave(one)
+        self.leave(held)
+        return behind
+
+    def _key(self, held: Held) -> str:
+        if self._ordered and held.raw.group is not None:
+            return held.raw.group
+        return held.raw.broker_id
+
+
+class Handled:
+    """Messages whose handling is done although they could not be deleted, for a while.
+
+    When one is delivered again, it is deleted instead of run.
+    """
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[str, tuple[Outcome, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def add(self, broker_id: str, outcome: Outcome, until: float) -> None:
+        """Remember a message and how it ended, up to a monotonic time."""
+        self._until[broker_id] = (outcome, until)
+        self._until.move_to_end(broker_id)
+        if len(self._until) > MAX_REMEMBERED:
+            self._until.popitem(last=False)
+
+    def recall(self, broker_id: str, now: float) -> Outcome | None:
+        """Return how a message ended that was handled before; None if it was not."""
+        while self._until:
+            oldest, (_, until) = next(iter(self._until.items()))
+            if until > now:
+                break
+            del self._until[oldest]
+        found = self._until.get(broker_id)
+        return found[0] if found is not None and found[1] > now else None
