@@ -74,7 +74,7 @@ class SQSBroker(Broker):
         max_lease_s=limits.MAX_LEASE_S,
         lease_step_s=1.0,
         durable=True,
-        ordered=False,
+        ordered=True,
         receive_cancellable=False,
         creates_queues=False,
         detects_stale_receipts=False,
@@ -144,12 +144,14 @@ class SQSBroker(Broker):
                     await verb.arn()
 
     async def declare(self, queue: str, options: QueueOptions) -> None:  # noqa: D102
-        attributes = {"VisibilityTimeout": str(max(1, encoding.whole_seconds(options.lease_s)))}
+        fifo = limits.is_fifo(queue)
+        attributes = encoding.queue_attributes(options.lease_s, fifo=fifo)
         async with self._verb("create", "sqs:CreateQueue", queue) as verb:
             policy = None
             if options.dead_letter_queue is not None:
+                verb.refuse_if(ranges.why_no_dead_letters(queue, options.dead_letter_queue))
                 dead_letters = verb.on(options.dead_letter_queue)
-                await dead_letters.create({})
+                await dead_letters.create(encoding.queue_attributes(None, fifo=fifo))
                 policy = encoding.redrive_policy(
                     await dead_letters.arn(), options.max_receive_count
                 )
@@ -170,13 +172,18 @@ class SQSBroker(Broker):
         async with self._verb("send to", "sqs:SendMessage", queue) as verb:
             verb.refuse_if(ranges.why_no_batch(len(batch)))
             results: dict[int, str | BrokerError] = {}
+            fifo = limits.is_fifo(queue)
             for position, message in enumerate(batch):
-                if why := limits.why_refused(message, max_bytes=limits.MAX_MESSAGE_BYTES):
+                if why := limits.why_refused(
+                    message, max_bytes=limits.MAX_MESSAGE_BYTES, fifo=fifo
+                ):
                     results[position] = verb.about.refused(why)
             going = [position for position in range(len(batch)) if position not in results]
             if going:
                 verb.refuse_if(ranges.why_too_large([batch[position] for position in going]))
-                entries = [encoding.send_entry(position, batch[position]) for position in going]
+                entries = [
+                    encoding.send_entry(position, batch[position], fifo=fifo) for position in going
+                ]
                 reply = await verb.ask("send_message_batch", Entries=entries)
                 answers = encoding.outcomes(verb.about, reply, going)
                 for position, answer in zip(going, answers, strict=True):
@@ -195,6 +202,9 @@ class SQSBroker(Broker):
     ) -> list[RawDelivery]:
         async with self._verb("receive from", "sqs:ReceiveMessage", queue, wait_s=wait_s) as verb:
             verb.refuse_if(ranges.why_no_receive(max_messages, wait_s, lease_s))
+            attempt = {}
+            if attempt_id is not None and limits.is_fifo(queue):
+                attempt["ReceiveRequestAttemptId"] = attempt_id
             reply = await verb.ask(
                 "receive_message",
                 MaxNumberOfMessages=max_messages,
@@ -202,6 +212,7 @@ class SQSBroker(Broker):
                 VisibilityTimeout=encoding.whole_seconds(lease_s),
                 MessageSystemAttributeNames=list(encoding.SYSTEM_ATTRIBUTES),
                 MessageAttributeNames=["All"],
+                **attempt,
             )
             good, faults = encoding.deliveries(reply)
             for fault in faults:

@@ -36,8 +36,12 @@ def whole_seconds(seconds: float) -> int:
     return math.ceil(seconds)
 
 
-def send_entry(position: int, message: Outgoing) -> Entry:
-    """Return the entry of one message for SendMessageBatch to a standard queue."""
+def send_entry(position: int, message: Outgoing, *, fifo: bool) -> Entry:
+    """Return the entry of one message for SendMessageBatch.
+
+    On an ordered queue the message id stands in for a missing deduplication id: it is the same
+    for every retry, so that a lost reply does not make two messages of one.
+    """
     entry: Entry = {"Id": str(position), "MessageBody": message.body}
     if message.attributes:
         entry["MessageAttributes"] = {
@@ -54,6 +58,8 @@ def send_entry(position: int, message: Outgoing) -> Entry:
         entry["DelaySeconds"] = whole_seconds(message.delay_s)
     if message.group is not None:
         entry["MessageGroupId"] = message.group
+    if fifo:
+        entry["MessageDeduplicationId"] = message.dedup_id or message.id
     return entry
 
 
@@ -212,6 +218,14 @@ def queue_info(told: Mapping[str, Any]) -> QueueInfo:
         max_receive_count=count,
         dead_letter_queue=dead_letter_queue,
     )
+
+
+def queue_attributes(lease_s: float | None, *, fifo: bool) -> dict[str, str]:
+    """Return the attributes of a queue that is created now."""
+    attributes = {"FifoQueue": "true"} if fifo else {}
+    if lease_s is not None:
+        attributes["VisibilityTimeout"] = str(max(1, whole_seconds(lease_s)))
+    return attributes
 
 
 def attributes_of(reply: Reply) -> Mapping[str, Any]:

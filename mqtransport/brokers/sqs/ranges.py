@@ -44,3 +44,10 @@ def why_no_release(delay_s: float) -> str | None:
     if 0 <= delay_s <= limits.MAX_LEASE_S:
         return None
     return f"delay_s is {delay_s}; it must be 0 to {limits.MAX_LEASE_S:.0f}"
+
+
+def why_no_dead_letters(queue: str, dead_letter_queue: str) -> str | None:
+    """Return why one queue cannot be the other's dead letter queue; None if it can."""
+    if limits.is_fifo(queue) == limits.is_fifo(dead_letter_queue):
+        return None
+    return "the dead letter queue of an ordered (*.fifo) queue must be ordered too, and only that"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from mqtransport import limits
 from mqtransport.brokers.sqs import encoding
 from mqtransport.brokers.sqs.errors import BadReplyError, Call, from_exception
 from mqtransport.brokers.sqs.urls import QueueUrls, is_url, why_unusable
@@ -23,13 +22,10 @@ class Verb:
         asked: whether a request that may change something was begun; looking up a URL is none.
 
     Raises:
-        RefusedError: the queue is an ordered one.
         QueueNotFoundError: no queue can have this name.
     """
 
     def __init__(self, about: Call, clients: Clients, urls: QueueUrls) -> None:
-        if limits.is_fifo(about.queue):
-            raise about.refused("ordered queues (*.fifo) are not supported on SQS yet")
         why = why_unusable(
             about.queue, region=about.region, custom_endpoint=clients.custom_endpoint
         )
