@@ -16,10 +16,19 @@ from typing import ClassVar
 
 from mqtransport import limits
 from mqtransport.broker import DEFAULT_TIMEOUT_S, Broker, Capabilities, QueueInfo, QueueOptions
+from mqtransport.brokers._memory_checks import (
+    check_batch,
+    check_name,
+    check_options,
+    check_seconds,
+    checked_limit,
+    refused,
+    stale,
+)
 from mqtransport.brokers._memory_queue import MemoryQueue, Message
 from mqtransport.brokers._waiters import Waiters
 from mqtransport.clock import Clock, SystemClock, new_id, new_random
-from mqtransport.errors import BrokerError, ClosedError, RefusedError, StaleReceiptError
+from mqtransport.errors import BrokerError, ClosedError
 from mqtransport.message import Outgoing, RawDelivery
 
 
@@ -78,7 +87,7 @@ class MemoryBroker(Broker):
         self.timeout_s = timeout_s
         self._clock = clock or SystemClock()
         self._random = random or new_random()
-        self._max_message_bytes = _checked_limit(max_message_bytes)
+        self._max_message_bytes = checked_limit(max_message_bytes)
         self._queues: dict[str, MemoryQueue] = {}
         self._waiters: defaultdict[str, Waiters] = defaultdict(Waiters)
         self._state = "new"
@@ -99,12 +108,8 @@ class MemoryBroker(Broker):
 
     async def declare(self, queue: str, options: QueueOptions) -> None:  # noqa: D102
         await self._enter("declare")
+        check_options(queue, options)
         dead_name = options.dead_letter_queue
-        if dead_name == queue:
-            raise _refused("declare", queue, "a queue cannot be its own dead letter queue")
-        if options.max_receive_count < 1:
-            raise _refused("declare", queue, "max_receive_count must be 1 or more")
-        _check_seconds("declare", queue, "lease_s", options.lease_s, limits.MAX_LEASE_S)
         known = queue in self._queues
         declared = self._queue("declare", queue)
         if not known:
@@ -125,11 +130,11 @@ class MemoryBroker(Broker):
         self, queue: str, batch: Sequence[Outgoing]
     ) -> list[str | BrokerError]:
         await self._enter("send")
-        _check_batch("send", queue, batch)
+        check_batch("send", queue, batch)
         target = self._advanced("send", queue)
         total = sum(limits.size_bytes(item.body, item.attributes) for item in batch)
         if total > self.capabilities.max_batch_bytes:
-            raise _refused(
+            raise refused(
                 "send",
                 queue,
                 f"the batch has {total} bytes; the limit is {self.capabilities.max_batch_bytes}",
@@ -151,9 +156,9 @@ class MemoryBroker(Broker):
     ) -> list[RawDelivery]:
         await self._enter("receive")
         if not 1 <= max_messages <= self.capabilities.max_batch:
-            raise _refused("receive", queue, f"max_messages is {max_messages}; it must be 1 to 10")
-        _check_seconds("receive", queue, "wait_s", wait_s, limits.MAX_WAIT_S, zero=True)
-        _check_seconds("receive", queue, "lease_s", lease_s, limits.MAX_LEASE_S)
+            raise refused("receive", queue, f"max_messages is {max_messages}; it must be 1 to 10")
+        check_seconds("receive", queue, "wait_s", wait_s, limits.MAX_WAIT_S, zero=True)
+        check_seconds("receive", queue, "lease_s", lease_s, limits.MAX_LEASE_S)
         deadline = self._clock.monotonic() + wait_s
         try:
             while True:
@@ -176,9 +181,9 @@ class MemoryBroker(Broker):
         self, queue: str, receipts: Sequence[str]
     ) -> list[BrokerError | None]:
         await self._enter("ack")
-        _check_batch("ack", queue, receipts)
+        check_batch("ack", queue, receipts)
         target = self._advanced("ack", queue)
-        return [None if target.delete(receipt) else _stale("ack", queue) for receipt in receipts]
+        return [None if target.delete(receipt) else stale("ack", queue) for receipt in receipts]
 
     async def release(  # noqa: D102
         self, queue: str, receipts: Sequence[str], *, delay_s: float
@@ -187,7 +192,7 @@ class MemoryBroker(Broker):
             target.give_back(receipt, now=now, delay_s=delay_s)
 
         await self._enter("release")
-        _check_seconds("release", queue, "delay_s", delay_s, limits.MAX_LEASE_S, zero=True)
+        check_seconds("release", queue, "delay_s", delay_s, limits.MAX_LEASE_S, zero=True)
         return self._change("release", queue, receipts, delay_s, give_back)
 
     async def extend(  # noqa: D102
@@ -197,7 +202,7 @@ class MemoryBroker(Broker):
             target.prolong(receipt, until=now + lease_s)
 
         await self._enter("extend")
-        _check_seconds("extend", queue, "lease_s", lease_s, limits.MAX_LEASE_S)
+        check_seconds("extend", queue, "lease_s", lease_s, limits.MAX_LEASE_S)
         return self._change("extend", queue, receipts, lease_s, prolong)
 
     def limit_queue(self, queue: str, max_message_bytes: int) -> None:
@@ -210,11 +215,11 @@ class MemoryBroker(Broker):
         Raises:
             RefusedError: the name or the limit is illegal.
         """
-        self._queue("limit_queue", queue).max_message_bytes = _checked_limit(max_message_bytes)
+        self._queue("limit_queue", queue).max_message_bytes = checked_limit(max_message_bytes)
 
     def _put(self, target: MemoryQueue, item: Outgoing) -> str | BrokerError:
         if why := limits.why_refused(item, max_bytes=target.max_message_bytes):
-            return _refused("send", target.name, why)
+            return refused("send", target.name, why)
         message = Message(
             id=new_id(self._random),
             body=item.body,
@@ -247,17 +252,17 @@ class MemoryBroker(Broker):
         change: Callable[[MemoryQueue, str, float], None],
     ) -> list[BrokerError | None]:
         """Set when each delivery's message comes back, ``seconds`` from now."""
-        _check_batch(verb, queue, receipts)
+        check_batch(verb, queue, receipts)
         target = self._advanced(verb, queue)
         now = self._clock.monotonic()
         answers: list[BrokerError | None] = []
         for receipt in receipts:
             since = target.held_since(receipt)
             if since is None:
-                answers.append(_stale(verb, queue))
+                answers.append(stale(verb, queue))
             elif now + seconds - since > limits.MAX_LEASE_S:
                 # AWS, ChangeMessageVisibility: 12 hours in all from the receive.
-                answers.append(_refused(verb, queue, "the lease would be longer than 12 hours"))
+                answers.append(refused(verb, queue, "the lease would be longer than 12 hours"))
             else:
                 change(target, receipt, now)
                 answers.append(None)
@@ -282,13 +287,12 @@ class MemoryBroker(Broker):
         if found is not None:
             return found
         if limits.is_fifo(name):
-            raise _refused(
+            raise refused(
                 verb,
                 name,
                 "ordered queues (*.fifo) are not supported by this broker; use a standard queue",
             )
-        if not limits.is_queue_name(name):
-            raise _refused(verb, name, "a queue name is 1 to 80 letters, digits, '-' or '_'")
+        check_name(verb, name)
         made = MemoryQueue(name, max_message_bytes=self._max_message_bytes)
         self._queues[name] = made
         return made
@@ -297,39 +301,3 @@ class MemoryBroker(Broker):
         queue = self._queue(verb, name)
         queue.advance(self._clock.monotonic())
         return queue
-
-
-def _refused(verb: str, queue: str, why: str) -> RefusedError:
-    return RefusedError(f"memory broker: {verb} on queue {queue!r} refused: {why}", queue=queue)
-
-
-def _stale(verb: str, queue: str) -> StaleReceiptError:
-    return StaleReceiptError(
-        f"memory broker: {verb} on queue {queue!r}: the delivery is over; its lease ended, it was"
-        " settled, or it never was",
-        queue=queue,
-    )
-
-
-def _check_batch(verb: str, queue: str, items: Sequence[object]) -> None:
-    if not 1 <= len(items) <= limits.MAX_BATCH:
-        raise _refused(verb, queue, f"{len(items)} items in one call; it must be 1 to 10")
-
-
-def _check_seconds(
-    verb: str, queue: str, name: str, value: float, most: float, *, zero: bool = False
-) -> None:
-    # Not a number fails both comparisons.
-    if not (0 <= value <= most and (zero or value > 0)):
-        raise _refused(
-            verb, queue, f"{name} is {value}; it must be {'' if zero else 'above '}0 to {most:.0f}"
-        )
-
-
-def _checked_limit(max_message_bytes: int) -> int:
-    if not 1 <= max_message_bytes <= limits.MAX_MESSAGE_BYTES:
-        raise RefusedError(
-            f"memory broker: max_message_bytes is {max_message_bytes};"
-            f" it must be 1 to {limits.MAX_MESSAGE_BYTES}"
-        )
-    return max_message_bytes
