@@ -26,7 +26,7 @@ def stale(verb: str, queue: str) -> StaleReceiptError:
 def check_name(verb: str, queue: str) -> None:
     """Refuse a name that no queue on SQS can have."""
     if not limits.is_queue_name(queue):
-        why = "a queue name is 1 to 80 letters, digits, '-' or '_'"
+        why = "a queue name is 1 to 80 letters, digits, '-' or '_', and may end in '.fifo'"
         raise refused(verb, queue, why)
 
 
@@ -52,6 +52,15 @@ def check_options(queue: str, options: QueueOptions) -> None:
     dead_name = options.dead_letter_queue
     if dead_name == queue:
         raise refused("declare", queue, "a queue cannot be its own dead letter queue")
+    # AWS, "Using dead-letter queues in Amazon SQS": that of a FIFO queue must be a FIFO queue
+    # too, that of a standard queue a standard queue.
+    if dead_name is not None and limits.is_fifo(dead_name) != limits.is_fifo(queue):
+        raise refused(
+            "declare",
+            queue,
+            f"its dead letter queue {dead_name!r} must be of the same kind: *.fifo for a *.fifo"
+            " queue, standard for a standard one",
+        )
     if options.max_receive_count < 1:
         raise refused("declare", queue, "max_receive_count must be 1 or more")
     check_seconds("declare", queue, "lease_s", options.lease_s, limits.MAX_LEASE_S)

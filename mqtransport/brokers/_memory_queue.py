@@ -1,12 +1,14 @@
 """One queue of the memory broker: pure state, no waiting, told the time by its caller.
 
 A message is in one place at a time: ready, hidden (by a delay or a lease), or gone. What is
-hidden lies in a heap by the moment it comes back; ``advance`` moves what is due.
+hidden lies in a heap by the moment it comes back; ``advance`` moves what is due. Which message is
+next is the queue's kind: standard here, ordered in :mod:`mqtransport.brokers._ordered_queue`.
 """
 
 from __future__ import annotations
 
 import heapq
+from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,6 +39,7 @@ class Message:
         received_at: monotonic seconds of the latest delivery.
         receipt: of the delivery in hand, None while there is none.
         ticket: number of its entry in the heap that counts, 0 while it is not hidden.
+        sequence: its place in the order of sends, on ordered queues.
     """
 
     id: str
@@ -49,10 +52,32 @@ class Message:
     received_at: float = 0.0
     receipt: str | None = None
     ticket: int = 0
+    sequence: int = 0
 
 
-class MemoryQueue:
-    """The state of one queue.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one receive asks for, and when.
+
+    Attributes:
+        max_messages: most messages to take.
+        lease_s: how long they are leased.
+        now: monotonic seconds.
+        wall: Unix seconds.
+        new_receipt: makes the receipt of each delivery.
+        attempt_id: names the receive, so that it can be repeated; None if it cannot.
+    """
+
+    max_messages: int
+    lease_s: float
+    now: float
+    wall: float
+    new_receipt: Callable[[], str]
+    attempt_id: str | None = None
+
+
+class LeasingQueue(ABC):
+    """The state of one queue, but for the order in which its messages are taken.
 
     Args:
         name: its name.
@@ -67,8 +92,7 @@ class MemoryQueue:
         self.name = name
         self.max_message_bytes = max_message_bytes
         self.options = QueueOptions()
-        self.dead_letters: MemoryQueue | None = None
-        self._ready: deque[Message] = deque()
+        self.dead_letters: LeasingQueue | None = None
         self._hidden: list[tuple[float, int, Message]] = []
         self._hidden_count = 0
         self._tickets = 0
@@ -76,9 +100,25 @@ class MemoryQueue:
         self._acked: OrderedDict[str, None] = OrderedDict()
 
     @property
+    @abstractmethod
     def has_ready(self) -> bool:
         """Whether a message could be taken now."""
-        return bool(self._ready)
+
+    @abstractmethod
+    def take(self, terms: Terms) -> list[RawDelivery]:
+        """Lease up to ``max_messages`` messages.
+
+        One that was delivered ``max_receive_count`` times already goes to the dead letter
+        queue instead, with its id and attributes; its count starts anew there.
+        """
+
+    @abstractmethod
+    def _depth(self) -> int:
+        """Return how many messages are not hidden."""
+
+    @abstractmethod
+    def _make_ready(self, message: Message) -> None:
+        """Put a message that is not hidden where ``take`` finds it."""
 
     def next_due(self) -> float | None:
         """Return when the next hidden message comes back, monotonic; None if none does."""
@@ -91,7 +131,7 @@ class MemoryQueue:
         dead = self.options.dead_letter_queue
         return QueueInfo(
             max_message_bytes=self.max_message_bytes,
-            depth=len(self._ready),
+            depth=self._depth(),
             in_flight=len(self._leased),
             delayed=self._hidden_count - len(self._leased),
             lease_s=self.options.lease_s,
@@ -99,49 +139,20 @@ class MemoryQueue:
             dead_letter_queue=dead,
         )
 
+    def send(self, message: Message, *, dedup_id: str, now: float, delay_s: float) -> str:
+        """Take a message from a producer; return the id that confirms it."""
+        self.put(message, now=now, delay_s=delay_s)
+        return message.id
+
     def put(self, message: Message, *, now: float, delay_s: float = 0.0) -> None:
         """Add a message, hidden for ``delay_s``."""
-        if delay_s > 0:
-            self._hide(message, now + delay_s)
-        else:
-            self._ready.append(message)
+        self._place(message, now=now, delay_s=delay_s)
 
     def advance(self, now: float) -> None:
         """Make ready what is due: delays that are over, leases that ended."""
         while (due := self.next_due()) is not None and due <= now:
             _, _, message = heapq.heappop(self._hidden)
             self._show(message)
-
-    def take(
-        self,
-        *,
-        max_messages: int,
-        lease_s: float,
-        now: float,
-        wall: float,
-        new_receipt: Callable[[], str],
-    ) -> list[RawDelivery]:
-        """Lease up to ``max_messages`` ready messages.
-
-        One that was delivered ``max_receive_count`` times already goes to the dead letter
-        queue instead, with its id and attributes; its count starts anew there.
-        """
-        taken: list[RawDelivery] = []
-        while self._ready and len(taken) < max_messages:
-            message = self._ready.popleft()
-            if self.dead_letters is not None and message.attempt >= self.options.max_receive_count:
-                message.attempt, message.first_received_at = 0, None
-                self.dead_letters.put(message, now=now)
-                continue
-            message.attempt += 1
-            message.received_at = now
-            if message.first_received_at is None:
-                message.first_received_at = wall
-            receipt = message.receipt = new_receipt()
-            self._leased[receipt] = message
-            self._hide(message, now + lease_s)
-            taken.append(_delivery(message, receipt))
-        return taken
 
     def held_since(self, receipt: str) -> float | None:
         """Return when the delivery was made, monotonic; None if it is over."""
@@ -163,18 +174,43 @@ class MemoryQueue:
         """End the delivery; the message comes back after ``delay_s``."""
         message = self._leased[receipt]
         self._unhide(message)
-        self.put(message, now=now, delay_s=delay_s)
+        self._place(message, now=now, delay_s=delay_s)
 
     def prolong(self, receipt: str, *, until: float) -> None:
         """Let the lease end at ``until``, be that later or earlier than before."""
-        message = self._leased[receipt]
-        self._hidden_count -= 1
-        self._hide(message, until)
+        self._set_end(self._leased[receipt], until)
+
+    def _place(self, message: Message, *, now: float, delay_s: float) -> None:
+        if delay_s > 0:
+            self._hide(message, now + delay_s)
+        else:
+            self._make_ready(message)
+
+    def _lease(self, message: Message, terms: Terms) -> RawDelivery:
+        message.attempt += 1
+        message.received_at = terms.now
+        if message.first_received_at is None:
+            message.first_received_at = terms.wall
+        receipt = message.receipt = terms.new_receipt()
+        self._leased[receipt] = message
+        self._hide(message, terms.now + terms.lease_s)
+        return delivery_of(message, receipt)
+
+    def _dead_lettered(self, message: Message, now: float) -> bool:
+        """Move the message to the dead letter queue if it was delivered too often already."""
+        if self.dead_letters is None or message.attempt < self.options.max_receive_count:
+            return False
+        message.attempt, message.first_received_at = 0, None
+        self.dead_letters.put(message, now=now)
+        return True
 
     def _hide(self, message: Message, until: float) -> None:
+        self._hidden_count += 1
+        self._set_end(message, until)
+
+    def _set_end(self, message: Message, until: float) -> None:
         self._tickets += 1
         message.ticket = self._tickets
-        self._hidden_count += 1
         # Entries that no longer count keep their messages alive: an acked message would stay
         # until its lease would have ended. Half of the heap at most may be such.
         if len(self._hidden) > 2 * self._hidden_count + _HEAP_SLACK:
@@ -191,10 +227,37 @@ class MemoryQueue:
 
     def _show(self, message: Message) -> None:
         self._unhide(message)
+        self._make_ready(message)
+
+
+class MemoryQueue(LeasingQueue):
+    """A standard queue: what was ready longest is next."""
+
+    def __init__(self, name: str, *, max_message_bytes: int) -> None:
+        super().__init__(name, max_message_bytes=max_message_bytes)
+        self._ready: deque[Message] = deque()
+
+    @property
+    def has_ready(self) -> bool:
+        return bool(self._ready)
+
+    def take(self, terms: Terms) -> list[RawDelivery]:
+        taken: list[RawDelivery] = []
+        while self._ready and len(taken) < terms.max_messages:
+            message = self._ready.popleft()
+            if not self._dead_lettered(message, terms.now):
+                taken.append(self._lease(message, terms))
+        return taken
+
+    def _depth(self) -> int:
+        return len(self._ready)
+
+    def _make_ready(self, message: Message) -> None:
         self._ready.append(message)
 
 
-def _delivery(message: Message, receipt: str) -> RawDelivery:
+def delivery_of(message: Message, receipt: str) -> RawDelivery:
+    """Return the delivery in hand of a message."""
     return RawDelivery(
         broker_id=message.id,
         receipt=receipt,

@@ -1,7 +1,8 @@
 """The memory broker: SQS's semantics inside one process, nothing to install.
 
 It leases, delays, redelivers and refuses like SQS, so that code which runs on it runs on SQS.
-Messages end with the process. Ordered queues (``*.fifo``) are refused.
+Messages end with the process. Ordered queues (``*.fifo``) keep SQS's rules of groups and
+duplicates too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from mqtransport.brokers._memory_checks import (
     refused,
     stale,
 )
-from mqtransport.brokers._memory_queue import MemoryQueue, Message
+from mqtransport.brokers._memory_queue import LeasingQueue, MemoryQueue, Message, Terms
+from mqtransport.brokers._ordered_queue import OrderedQueue
 from mqtransport.brokers._waiters import Waiters
 from mqtransport.clock import Clock, SystemClock, new_id, new_random
 from mqtransport.errors import BrokerError, ClosedError
@@ -36,8 +38,9 @@ class MemoryBroker(Broker):
     """A broker in memory.
 
     Queues come into being on first use, also when they are only described. One instance may
-    be shared by several apps of a process, and used by one event loop after another. What was
-    ready longest is delivered first, which is more than SQS promises.
+    be shared by several apps of a process, and used by one event loop after another. On standard
+    queues what was ready longest is delivered first, which is more than SQS promises; on ordered
+    ones, of the groups that are free, the one whose next message was sent first.
 
     Args:
         clock: where time comes from; on a virtual loop, its own clock.
@@ -70,7 +73,7 @@ class MemoryBroker(Broker):
         max_lease_s=limits.MAX_LEASE_S,
         lease_step_s=0.0,
         durable=False,
-        ordered=False,
+        ordered=True,
         receive_cancellable=True,
         creates_queues=True,
         detects_stale_receipts=True,
@@ -88,7 +91,7 @@ class MemoryBroker(Broker):
         self._clock = clock or SystemClock()
         self._random = random or new_random()
         self._max_message_bytes = checked_limit(max_message_bytes)
-        self._queues: dict[str, MemoryQueue] = {}
+        self._queues: dict[str, LeasingQueue] = {}
         self._waiters: defaultdict[str, Waiters] = defaultdict(Waiters)
         self._state = "new"
 
@@ -162,7 +165,7 @@ class MemoryBroker(Broker):
         deadline = self._clock.monotonic() + wait_s
         try:
             while True:
-                taken = self._take(queue, max_messages, lease_s)
+                taken = self._take(queue, max_messages, lease_s, attempt_id)
                 if taken or self._clock.monotonic() >= deadline:
                     return taken
                 # Until woken, until the next hidden message comes back, or until the deadline.
@@ -183,12 +186,18 @@ class MemoryBroker(Broker):
         await self._enter("ack")
         check_batch("ack", queue, receipts)
         target = self._advanced("ack", queue)
-        return [None if target.delete(receipt) else stale("ack", queue) for receipt in receipts]
+        answers: list[BrokerError | None] = [
+            None if target.delete(receipt) else stale("ack", queue) for receipt in receipts
+        ]
+        # The end of a delivery may free its group. Whoever is woken hands on what is left.
+        if target.has_ready:
+            self._waiters[queue].wake_one()
+        return answers
 
     async def release(  # noqa: D102
         self, queue: str, receipts: Sequence[str], *, delay_s: float
     ) -> list[BrokerError | None]:
-        def give_back(target: MemoryQueue, receipt: str, now: float) -> None:
+        def give_back(target: LeasingQueue, receipt: str, now: float) -> None:
             target.give_back(receipt, now=now, delay_s=delay_s)
 
         await self._enter("release")
@@ -198,7 +207,7 @@ class MemoryBroker(Broker):
     async def extend(  # noqa: D102
         self, queue: str, receipts: Sequence[str], *, lease_s: float
     ) -> list[BrokerError | None]:
-        def prolong(target: MemoryQueue, receipt: str, now: float) -> None:
+        def prolong(target: LeasingQueue, receipt: str, now: float) -> None:
             target.prolong(receipt, until=now + lease_s)
 
         await self._enter("extend")
@@ -217,8 +226,9 @@ class MemoryBroker(Broker):
         """
         self._queue("limit_queue", queue).max_message_bytes = checked_limit(max_message_bytes)
 
-    def _put(self, target: MemoryQueue, item: Outgoing) -> str | BrokerError:
-        if why := limits.why_refused(item, max_bytes=target.max_message_bytes):
+    def _put(self, target: LeasingQueue, item: Outgoing) -> str | BrokerError:
+        most, fifo = target.max_message_bytes, limits.is_fifo(target.name)
+        if why := limits.why_refused(item, max_bytes=most, fifo=fifo):
             return refused("send", target.name, why)
         message = Message(
             id=new_id(self._random),
@@ -227,18 +237,26 @@ class MemoryBroker(Broker):
             group=item.group,
             sent_at=self._clock.time(),
         )
-        target.put(message, now=self._clock.monotonic(), delay_s=item.delay_s or 0.0)
-        return message.id
+        return target.send(
+            message,
+            dedup_id=item.dedup_id or item.id,
+            now=self._clock.monotonic(),
+            delay_s=item.delay_s or 0.0,
+        )
 
-    def _take(self, queue: str, max_messages: int, lease_s: float) -> list[RawDelivery]:
+    def _take(
+        self, queue: str, max_messages: int, lease_s: float, attempt_id: str | None
+    ) -> list[RawDelivery]:
         source = self._advanced("receive", queue)
-        taken = source.take(
+        terms = Terms(
             max_messages=max_messages,
             lease_s=lease_s,
             now=self._clock.monotonic(),
             wall=self._clock.time(),
             new_receipt=lambda: new_id(self._random),
+            attempt_id=attempt_id,
         )
+        taken = source.take(terms)
         if source.dead_letters is not None and source.dead_letters.has_ready:
             self._waiters[source.dead_letters.name].wake_one()
         return taken
@@ -249,7 +267,7 @@ class MemoryBroker(Broker):
         queue: str,
         receipts: Sequence[str],
         seconds: float,
-        change: Callable[[MemoryQueue, str, float], None],
+        change: Callable[[LeasingQueue, str, float], None],
     ) -> list[BrokerError | None]:
         """Set when each delivery's message comes back, ``seconds`` from now."""
         check_batch(verb, queue, receipts)
@@ -282,22 +300,16 @@ class MemoryBroker(Broker):
         if self._state == "closed":
             raise ClosedError(f"memory broker: {verb} after aclose(); make a new broker")
 
-    def _queue(self, verb: str, name: str) -> MemoryQueue:
+    def _queue(self, verb: str, name: str) -> LeasingQueue:
         found = self._queues.get(name)
         if found is not None:
             return found
-        if limits.is_fifo(name):
-            raise refused(
-                verb,
-                name,
-                "ordered queues (*.fifo) are not supported by this broker; use a standard queue",
-            )
         check_name(verb, name)
-        made = MemoryQueue(name, max_message_bytes=self._max_message_bytes)
-        self._queues[name] = made
+        kind = OrderedQueue if limits.is_fifo(name) else MemoryQueue
+        made = self._queues[name] = kind(name, max_message_bytes=self._max_message_bytes)
         return made
 
-    def _advanced(self, verb: str, name: str) -> MemoryQueue:
+    def _advanced(self, verb: str, name: str) -> LeasingQueue:
         queue = self._queue(verb, name)
         queue.advance(self._clock.monotonic())
         return queue

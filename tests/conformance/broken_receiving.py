@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from mqtransport.broker import QueueInfo, QueueOptions
-from mqtransport.brokers._memory_queue import MemoryQueue, Message
+from mqtransport.brokers._memory_queue import MemoryQueue, Message, Terms
 from mqtransport.brokers._waiters import Waiters
 from mqtransport.brokers.memory import MemoryBroker
 from mqtransport.errors import BrokerError
@@ -21,8 +21,8 @@ caught_by = partial(into, DEFECTS)
 
 @caught_by("a_receive_returns_at_most_max_messages")
 class OverfillsReceives(MemoryBroker):
-    def _take(self, queue: str, max_messages: int, lease_s: float) -> list[RawDelivery]:
-        return super()._take(queue, max_messages + 1, lease_s)
+    def _take(self, queue: str, max_messages: int, *rest: Any) -> list[RawDelivery]:
+        return super()._take(queue, max_messages + 1, *rest)
 
 
 @caught_by("an_empty_receive_returns_nothing_and_only_after_wait_s")
@@ -84,19 +84,19 @@ class HidesOnCancel(MemoryBroker):
 
 @caught_by("a_leased_message_is_hidden")
 class LeasesForNoTime(MemoryBroker):
-    def _take(self, queue: str, max_messages: int, lease_s: float) -> list[RawDelivery]:
-        return super()._take(queue, max_messages, 0)
+    def _take(self, queue: str, max_messages: int, lease_s: float, *rest: Any) -> list[RawDelivery]:
+        return super()._take(queue, max_messages, 0, *rest)
 
 
 @caught_by("the_end_of_a_lease_redelivers")
 class LeasesNeverEnd(MemoryBroker):
-    def _take(self, queue: str, max_messages: int, lease_s: float) -> list[RawDelivery]:
-        return super()._take(queue, max_messages, 40_000)
+    def _take(self, queue: str, max_messages: int, lease_s: float, *rest: Any) -> list[RawDelivery]:
+        return super()._take(queue, max_messages, 40_000, *rest)
 
 
 class _OneReceipt(MemoryQueue):
-    def take(self, **options: Any) -> list[RawDelivery]:
-        taken = super().take(**options)
+    def take(self, terms: Terms) -> list[RawDelivery]:
+        taken = super().take(terms)
         return [replace(d, receipt=d.broker_id) for d in taken]
 
 
