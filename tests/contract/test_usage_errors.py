@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from mqtransport import (
     SQSApp,
     UsageError,
 )
+from mqtransport.brokers.memory import MemoryBroker
 from mqtransport.errors import ClosedError, NotStartedError
 from mqtransport.testing.sqs_double import SQSDouble
 from tests.contract.support import Number, Numbers, consumer, sqs_app
@@ -91,7 +93,12 @@ async def test_a_redrive_policy_that_pre_empts_the_retries_is_warned_about(
 
 
 async def test_fifo_queues_are_refused_by_a_broker_that_does_not_order() -> None:
-    app = await MQApp.connect("sqs://us-east-1", username="a", password="b")
+    class Unordered(MemoryBroker):
+        capabilities = replace(MemoryBroker.capabilities, ordered=False)
+
+    broker = Unordered()
+    await broker.connect()
+    app = MQApp(broker)
     with pytest.raises(ConfigurationError, match=r"\.fifo"):
         await app.create_producing_channel("orders.fifo")
     await app.shutdown()
