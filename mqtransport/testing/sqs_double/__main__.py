@@ -17,7 +17,11 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one")
     parser.add_argument(
-        "--queue", action="append", default=[], metavar="NAME", help="create this queue; repeatable"
+        "--queue",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="create this queue (*.fifo: a FIFO one); repeatable",
     )
     parser.add_argument("--access-key", help="refuse all other access keys")
     options = parser.parse_args()
@@ -31,7 +35,7 @@ async def _serve(host: str, port: int, queues: list[str], access_key: str | None
         loop.add_signal_handler(number, stopped.set)
     async with SQSDouble(host=host, port=port, expected_access_key=access_key) as double:
         for name in queues:
-            double.create_queue(name)
+            double.create_queue(name, **({"FifoQueue": True} if name.endswith(".fifo") else {}))
         print(double.url, flush=True)
         await stopped.wait()
 

@@ -14,8 +14,9 @@ from . import batches
 from .attributes import READABLE
 from .contents import AttributeValue, read_contents
 from .digests import md5_of_attributes
-from .errors import SQSError, invalid_parameter, missing_parameter
+from .errors import SQSError, missing_parameter, wrong_queue_type
 from .faults import Faults
+from .groups import read_attempt_id
 from .messages import Message, to_json
 from .params import (
     Params,
@@ -59,6 +60,7 @@ class ReceiveRequest:
     limit: int
     lease_s: int | None
     wait_s: int
+    attempt_id: str | None
     system_names: frozenset[str]
     names: frozenset[str]
 
@@ -173,8 +175,15 @@ class Actions:
 
     def _send(self, queue: Queue, params: Params) -> Result:
         limit = queue.settings.number("MaximumMessageSize")
+        if queue.settings.ordered and params.get("DelaySeconds") is not None:
+            raise wrong_queue_type("DelaySeconds", params["DelaySeconds"])
         delay = optional_integer(params, "DelaySeconds", 0, MAX_DELAY_S)
-        contents = read_contents(params, limit_bytes=limit)
+        contents = read_contents(
+            params,
+            limit_bytes=limit,
+            ordered=queue.settings.ordered,
+            by_content=queue.settings.deduplicates_by_content,
+        )
         return _sent(self._store.send(queue, contents, delay))
 
     def _send_batch(self, queue: Queue, params: Params) -> Result:
@@ -214,12 +223,7 @@ def read_receive(queue: Queue, params: Params) -> ReceiveRequest:
     Raises:
         SQSError: a parameter is out of range or of the wrong type.
     """
-    if params.get("ReceiveRequestAttemptId") is not None:
-        raise invalid_parameter(
-            "ReceiveRequestAttemptId",
-            params["ReceiveRequestAttemptId"],
-            "The request include parameter that is not valid for this queue type",
-        )
+    attempt_id = read_attempt_id(params, ordered=queue.settings.ordered)
     wait = optional_integer(params, "WaitTimeSeconds", 0, MAX_WAIT_S)
     # AttributeNames is the older name of the same list, and shares its type with queue attributes.
     older = text_list(params, "AttributeNames")
@@ -230,6 +234,7 @@ def read_receive(queue: Queue, params: Params) -> ReceiveRequest:
         limit=optional_integer(params, "MaxNumberOfMessages", 1, MAX_RECEIVE) or 1,
         lease_s=optional_integer(params, "VisibilityTimeout", 0, MAX_LEASE_S),
         wait_s=queue.settings.number("ReceiveMessageWaitTimeSeconds") if wait is None else wait,
+        attempt_id=attempt_id,
         system_names=frozenset((*older, *newer)),
         names=frozenset(text_list(params, "MessageAttributeNames")),
     )
@@ -261,4 +266,6 @@ def _sent(message: Message) -> Result:
     if contents.trace_header is not None:
         header = AttributeValue("String", contents.trace_header)
         result["MD5OfMessageSystemAttributes"] = md5_of_attributes({"AWSTraceHeader": header})
+    if message.sequence:
+        result["SequenceNumber"] = str(message.sequence)
     return result

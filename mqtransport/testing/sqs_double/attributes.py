@@ -28,9 +28,20 @@ _DEFAULTS = {
     "SqsManagedSseEnabled": "true",
     "VisibilityTimeout": "30",
 }
-_ONLY_FIFO = frozenset(
-    {"ContentBasedDeduplication", "DeduplicationScope", "FifoQueue", "FifoThroughputLimit"}
-)
+_FIFO_DEFAULTS = {
+    "ContentBasedDeduplication": "false",
+    "DeduplicationScope": "queue",
+    "FifoQueue": "true",
+    "FifoThroughputLimit": "perQueue",
+}
+_ONLY_FIFO = frozenset(_FIFO_DEFAULTS)
+_CHOICES = {
+    "ContentBasedDeduplication": ("true", "false"),
+    "DeduplicationScope": ("messageGroup", "queue"),
+    "FifoQueue": ("true", "false"),
+    "FifoThroughputLimit": ("perQueue", "perMessageGroupId"),
+    "SqsManagedSseEnabled": ("true", "false"),
+}
 _JSON = frozenset({"Policy", "RedriveAllowPolicy", "RedrivePolicy"})
 _SETTABLE = frozenset(_RANGES) | _JSON | {"SqsManagedSseEnabled"}
 # Keys of one's own need AWS KMS, which the double has not; it says so instead of pretending.
@@ -60,7 +71,8 @@ class Settings:
     """
 
     def __init__(self, given: Mapping[str, str]) -> None:
-        self._values = dict(_DEFAULTS)
+        self.ordered = given.get("FifoQueue") == "true"
+        self._values = _DEFAULTS | (_FIFO_DEFAULTS if self.ordered else {})
         self._numbers: dict[str, int] = {}
         self.dead_letter_arn: str | None = None
         self.max_receive_count: int | None = None
@@ -77,6 +89,16 @@ class Settings:
         self.dead_letter_arn = policy.get("deadLetterTargetArn")
         count = policy.get("maxReceiveCount")
         self.max_receive_count = None if count is None else int(count)
+
+    @property
+    def deduplicates_by_content(self) -> bool:
+        """Whether a message without a deduplication id gets one made from its body."""
+        return self._values.get("ContentBasedDeduplication") == "true"
+
+    @property
+    def deduplicates_by_group(self) -> bool:
+        """Whether equal deduplication ids matter only within a group."""
+        return self._values.get("DeduplicationScope") == "messageGroup"
 
     def lower_limit(self, limit_bytes: int) -> None:
         """Set the size limit without the check for AWS's minimum of 1 KiB."""
@@ -95,33 +117,68 @@ class Settings:
         return dict(self._values)
 
 
-def check_settings(raw: Mapping[str, object]) -> dict[str, str]:
-    """Return the attributes of a ``CreateQueue`` or ``SetQueueAttributes`` request, checked.
+def check_new_settings(raw: Mapping[str, object], *, ordered: bool) -> dict[str, str]:
+    """Return the attributes of a ``CreateQueue`` request, checked.
+
+    Args:
+        raw: the attributes as they came.
+        ordered: whether they make a FIFO queue.
 
     Raises:
         SQSError: an unknown name, a value out of range, or malformed JSON.
     """
+    checked = _check_all(raw, ordered)
+    if not ordered:
+        checked.pop("FifoQueue", None)
+    _check_together(_FIFO_DEFAULTS | checked)
+    return checked
+
+
+def check_changes(raw: Mapping[str, object], present: Settings) -> dict[str, str]:
+    """Return the attributes of a ``SetQueueAttributes`` request, checked.
+
+    Raises:
+        SQSError: as at creation; and ``FifoQueue``, which cannot be changed.
+    """
+    if "FifoQueue" in raw:
+        text = "You can provide FifoQueue only during queue creation."
+        raise SQSError("InvalidAttributeName", text)
+    checked = _check_all(raw, present.ordered)
+    _check_together(present.values() | checked)
+    return checked
+
+
+def _check_all(raw: Mapping[str, object], ordered: bool) -> dict[str, str]:
     checked: dict[str, str] = {}
     for name, value in raw.items():
         if not isinstance(value, str):
             raise wrong_type(f"Attributes.{name}", "a string")
+        if name in _ONLY_FIFO and name != "FifoQueue" and not ordered:
+            text = f"You can specify the {name} only when FifoQueue is set to true"
+            raise SQSError("InvalidAttributeName", text)
         _check(name, value)
         checked[name] = value
     return checked
 
 
-def _check(name: str, value: str) -> None:
-    if name in _ONLY_FIFO:
+def _check_together(values: Mapping[str, str]) -> None:
+    by_group = values.get("DeduplicationScope") == "messageGroup"
+    if values.get("FifoThroughputLimit") == "perMessageGroupId" and not by_group:
         raise SQSError(
-            "InvalidAttributeName", f"You can specify the {name} only when FifoQueue is set to true"
+            "InvalidAttributeValue",
+            "The perMessageGroupId value is allowed only when the value for DeduplicationScope "
+            "is messageGroup.",
         )
+
+
+def _check(name: str, value: str) -> None:
     if name in _UNSUPPORTED:
         raise SQSError("UnsupportedOperation", f"The double does not support {name}.")
-    if name not in _SETTABLE:
+    if name not in _SETTABLE | _ONLY_FIFO:
         raise SQSError("InvalidAttributeName", f"Unknown Attribute {name}.")
     if name in _RANGES and not _in_range(value, *_RANGES[name]):
         raise invalid_value(name)
-    if name == "SqsManagedSseEnabled" and value not in ("true", "false"):
+    if name in _CHOICES and value not in _CHOICES[name]:
         raise invalid_value(name)
     if name in _JSON and value:
         _check_json(name, value)

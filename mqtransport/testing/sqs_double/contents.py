@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from .errors import SQSError, invalid_parameter
+from .errors import SQSError
+from .groups import read_dedup_id, read_group
 from .params import Params, mapping, optional_text, required_text, wrong_type
 
 HARD_LIMIT_BYTES = 1_048_576
@@ -29,8 +30,6 @@ _NAME = re.compile(r"[A-Za-z0-9_.\-]+\Z")
 _RESERVED = ("aws.", "amazon.")
 _TYPE = re.compile(r"(String|Number|Binary)(\.[A-Za-z0-9_.\-]+)?\Z")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?\Z")
-# Alphanumeric characters and !"#$%&'()*+,-./:;<=>?@[\]^_`{|}~ are exactly ASCII 0x21 to 0x7E.
-_GROUP = re.compile(r"[\x21-\x7e]{1,128}\Z")
 _TRACE = re.compile(r"(.*;)?\s*Root=1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}(;.*)?\Z")
 
 
@@ -67,6 +66,7 @@ class Contents:
     attributes: dict[str, AttributeValue]
     trace_header: str | None
     group: str | None
+    dedup_id: str | None
 
 
 def check_characters(text: str) -> None:
@@ -82,12 +82,16 @@ def check_characters(text: str) -> None:
         )
 
 
-def read_contents(params: Params, *, limit_bytes: int) -> Contents:
-    """Return the checked contents of a message to send to a standard queue.
+def read_contents(
+    params: Params, *, limit_bytes: int, ordered: bool = False, by_content: bool = False
+) -> Contents:
+    """Return the checked contents of a message to send.
 
     Args:
         params: a ``SendMessage`` request, or an entry of a batch.
         limit_bytes: the queue's ``MaximumMessageSize``.
+        ordered: whether the queue is a FIFO queue.
+        by_content: whether it has ``ContentBasedDeduplication``.
 
     Raises:
         SQSError: something in it breaks a rule.
@@ -101,7 +105,13 @@ def read_contents(params: Params, *, limit_bytes: int) -> Contents:
             "One or more parameters are invalid. "
             f"Reason: Message must be shorter than {limit_bytes} bytes.",
         )
-    return Contents(body, attributes, _read_trace_header(params), _read_group(params))
+    return Contents(
+        body,
+        attributes,
+        _read_trace_header(params),
+        read_group(params, required=ordered),
+        read_dedup_id(params, body, ordered=ordered, by_content=by_content),
+    )
 
 
 def size_bytes(body: str, attributes: dict[str, AttributeValue]) -> int:
@@ -245,22 +255,3 @@ def _read_trace_header(params: Params) -> str | None:
             "InvalidParameterValue", "AWSTraceHeader must be a String with an X-Ray trace header."
         )
     return value.value
-
-
-def _read_group(params: Params) -> str | None:
-    # With a message group id a standard queue is a fair queue; deduplication is for FIFO only.
-    if params.get("MessageDeduplicationId") is not None:
-        raise invalid_parameter(
-            "MessageDeduplicationId",
-            params["MessageDeduplicationId"],
-            "The request include parameter that is not valid for this queue type",
-        )
-    group = optional_text(params, "MessageGroupId")
-    if group is not None and not _GROUP.match(group):
-        raise invalid_parameter(
-            "MessageGroupId",
-            group,
-            "MessageGroupId can only include alphanumeric and punctuation characters. "
-            "1 to 128 in length.",
-        )
-    return group

@@ -33,9 +33,9 @@ class SQSDouble(LoopBound):
     """A strict double of Amazon SQS: an HTTP server for SDKs to talk to, in this process.
 
     It follows the rules that AWS documents, and raises the errors that AWS documents, where other
-    emulators are lenient. Standard queues only. It has no users and verifies no signatures.
-    Unlike AWS it is always consistent, keeps messages in order, delivers no duplicates of its own
-    accord, and short polls see all messages.
+    emulators are lenient. A name that ends with ``.fifo`` and ``FifoQueue=True`` make a FIFO queue.
+    It has no users and verifies no signatures. Unlike AWS it is always consistent, keeps messages
+    in order, delivers no duplicates of its own accord, and short polls see all messages.
 
     ::
 

@@ -111,6 +111,12 @@ def invalid_parameter(name: str, value: object, reason: str) -> SQSError:
     return SQSError("InvalidParameterValue", text)
 
 
+def wrong_queue_type(name: str, value: object) -> SQSError:
+    """Return the error for a parameter that the other type of queue takes, in the words of AWS."""
+    reason = "The request include parameter that is not valid for this queue type"
+    return invalid_parameter(name, value, reason)
+
+
 def missing_parameter(name: str) -> SQSError:
     """Return the error for a parameter that is required and absent or empty."""
     return SQSError("MissingParameter", f"The request must contain the parameter {name}.")

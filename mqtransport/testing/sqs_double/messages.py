@@ -28,7 +28,8 @@ class Message:
     """A message in a queue.
 
     ``receives`` is counted across queues and is the number that receives report; ``receives_here``
-    is counted in the present queue and is compared with ``maxReceiveCount``.
+    is counted in the present queue and is compared with ``maxReceiveCount``. ``sequence`` is the
+    sequence number in a FIFO queue, and 0 in a standard one.
     """
 
     message_id: str
@@ -36,6 +37,7 @@ class Message:
     sent_at: float
     sent_epoch_ms: int
     body_md5: str = field(init=False)
+    sequence: int = 0
     state: State = State.GONE
     timer: int = 0
     receives: int = 0
@@ -54,6 +56,8 @@ class Message:
             "SentTimestamp": str(self.sent_epoch_ms),
             "ApproximateReceiveCount": str(self.receives),
             "ApproximateFirstReceiveTimestamp": str(self.first_received_epoch_ms),
+            "SequenceNumber": str(self.sequence) if self.sequence else None,
+            "MessageDeduplicationId": self.contents.dedup_id,
             "MessageGroupId": self.contents.group,
             "AWSTraceHeader": self.contents.trace_header,
             "DeadLetterQueueSourceArn": self.source_arn,
@@ -71,6 +75,8 @@ class MessageRecord:
         attributes: name to text, or bytes for Binary.
         data_types: name to data type, label included.
         group: the message group id, or None.
+        dedup_id: the message deduplication id, in FIFO queues; None in standard ones.
+        sequence_number: where it stands in its FIFO queue; None in standard ones.
         receive_count: deliveries so far, in all queues.
         state: ``visible``, ``in_flight`` or ``delayed``.
         source_arn: the queue that a dead letter came from, or None.
@@ -81,6 +87,8 @@ class MessageRecord:
     attributes: Mapping[str, str | bytes]
     data_types: Mapping[str, str]
     group: str | None
+    dedup_id: str | None
+    sequence_number: int | None
     receive_count: int
     state: str
     source_arn: str | None
@@ -95,6 +103,8 @@ def record_of(message: Message) -> MessageRecord:
         attributes={name: value.value for name, value in attributes.items()},
         data_types={name: value.data_type for name, value in attributes.items()},
         group=message.contents.group,
+        dedup_id=message.contents.dedup_id,
+        sequence_number=message.sequence or None,
         receive_count=message.receives,
         state=message.state.value,
         source_arn=message.source_arn,

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 from .actions import ReceiveRequest
 from .errors import SQSError
-from .messages import Message
-from .queues import Queue
+from .queues import Queue, Taken
 from .store import Store
-
-Taken = list[tuple[Message, str]]
 
 
 @dataclass(slots=True, eq=False)
@@ -92,7 +89,7 @@ class Polls:
             poll.fail(SQSError("QueueDoesNotExist", "The specified queue does not exist."))
 
     def _take(self, queue: Queue, request: ReceiveRequest) -> Taken:
-        return self._store.receive(queue, request.limit, request.lease_s)
+        return self._store.receive(queue, request.limit, request.lease_s, request.attempt_id)
 
     def _changed(self, queue: Queue) -> None:
         if queue in self._waiting and queue not in self._called:
@@ -101,17 +98,19 @@ class Polls:
 
     def _serve(self, queue: Queue) -> None:
         self._called.discard(queue)
+        empty = False
         for poll in list(self._waiting.get(queue, ())):
-            if poll.done.done():
+            # An attempt may have its messages already, from an earlier poll with the same id.
+            if poll.done.done() or (empty and poll.request.attempt_id is None):
                 continue
             try:
                 taken = self._take(queue, poll.request)
             except SQSError as error:
                 poll.fail(error)
                 continue
-            if not taken:
-                break
-            poll.end(taken)
+            empty = not taken
+            if taken:
+                poll.end(taken)
         self._arm(queue)
 
     def _arm(self, queue: Queue) -> None:

@@ -27,6 +27,10 @@ MAX_IN_FLIGHT = 120_000
 """Messages in flight in a standard queue before ``OverLimit`` (ChangeMessageVisibility)."""
 
 
+Taken = list[tuple[Message, str]]
+"""What a receive returns: messages, each with its receipt handle."""
+
+
 def _nobody(_: Queue) -> None:
     return None
 
@@ -73,10 +77,7 @@ class Queue:
         self._settle()
         delay = self.settings.number("DelaySeconds") if delay_s is None else delay_s
         self._keep(message)
-        if delay:
-            self._wait(message, State.DELAYED, self._clock.monotonic() + delay)
-        else:
-            self._show(message)
+        self._delay(message, delay)
 
     def adopt(self, message: Message, source_arn: str) -> None:
         """Store a message that another queue moved here as a dead letter; its id is kept."""
@@ -88,31 +89,34 @@ class Queue:
         self._show(moved)
 
     def receive(
-        self, limit: int, lease_s: int | None, dead_letters: Queue | None
-    ) -> list[tuple[Message, str]]:
+        self,
+        limit: int,
+        lease_s: int | None,
+        dead_letters: Queue | None,
+        attempt_id: str | None = None,
+    ) -> Taken:
         """Lease up to ``limit`` visible messages and return each with its receipt handle.
 
         A message that was received ``maxReceiveCount`` times already goes to ``dead_letters``.
+        Attempts are known to FIFO queues only.
 
         Raises:
             SQSError: ``OverLimit``: too many messages are in flight.
         """
         self._settle()
-        lease = self.settings.number("VisibilityTimeout") if lease_s is None else lease_s
-        found: list[tuple[Message, str]] = []
-        while len(found) < limit:
-            if self._numbers[State.IN_FLIGHT] >= self.max_in_flight:
-                if found:
-                    break
-                raise SQSError("OverLimit", "Too many messages are in flight.")
-            message = self._line.take()
-            if message is None:
-                break
+        room = self.max_in_flight - self._numbers[State.IN_FLIGHT]
+        if room <= 0:
+            return self._over_limit()
+        lease = self._lease_s(lease_s)
+        found: Taken = []
+        for message in self._line.draw():
             if dead_letters is not None and self._is_exhausted(message):
                 self._forget(message)
                 dead_letters.adopt(message, self.arn)
                 continue
             found.append((message, self._lease(message, lease)))
+            if len(found) == min(limit, room):
+                break
         return found
 
     def delete(self, handle: str) -> None:
@@ -156,6 +160,9 @@ class Queue:
         self._timers.clear()
         self._ages.clear()
 
+    def delay_changed(self) -> None:
+        """Take note of another ``DelaySeconds``: it holds for messages sent from now on."""
+
     def next_due(self) -> float | None:
         """Return when the next delay or lease ends, on the clock; None when there is none."""
         while self._timers:
@@ -175,6 +182,12 @@ class Queue:
         """Return all messages, in the order in which they came."""
         self._settle()
         return list(self._messages.values())
+
+    def _over_limit(self) -> Taken:
+        raise SQSError("OverLimit", "Too many messages are in flight.")
+
+    def _lease_s(self, wanted_s: int | None) -> int:
+        return self.settings.number("VisibilityTimeout") if wanted_s is None else wanted_s
 
     def _in_flight(self, receipt: Receipt, handle: str) -> Message:
         message = self._messages.get(receipt.message_id)
@@ -224,9 +237,15 @@ class Queue:
         del self._messages[message.message_id]
         self._enter(message, State.GONE)
 
+    def _delay(self, message: Message, delay_s: int) -> None:
+        due, now = message.sent_at + delay_s, self._clock.monotonic()
+        if due > now:
+            self._wait(message, State.DELAYED, due)
+        else:
+            self._show(message)
+
     def _show(self, message: Message) -> None:
         self._enter(message, State.VISIBLE)
-        self._line.put(message)
         self.changed(self)
 
     def _wait(self, message: Message, state: State, due: float) -> None:
@@ -236,7 +255,8 @@ class Queue:
         self.changed(self)
 
     def _enter(self, message: Message, state: State) -> None:
-        self._numbers[message.state] -= 1
-        self._numbers[state] += 1
-        message.state = state
+        before, message.state = message.state, state
         message.timer = 0
+        self._numbers[before] -= 1
+        self._numbers[state] += 1
+        self._line.moved(message, before)

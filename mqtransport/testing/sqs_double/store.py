@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import uuid
@@ -10,12 +11,13 @@ from collections.abc import Callable, Mapping
 from mqtransport.clock import Clock
 
 from . import attributes
-from .attributes import Settings, check_settings
+from .attributes import Settings, check_changes, check_new_settings
 from .contents import Contents
 from .errors import SQSError, invalid_parameter
-from .line import StandardLine
+from .line import OrderedLine, StandardLine
 from .messages import Message
-from .queues import Queue
+from .ordered import OrderedQueue
+from .queues import Queue, Taken
 from .receipts import ReceiptBook
 
 ACCOUNT = "000000000000"
@@ -26,7 +28,14 @@ REUSE_AFTER_S = 60.0
 PURGE_INTERVAL_S = 60.0
 """One purge of a queue in this time (PurgeQueue)."""
 
+FIFO_SUFFIX = ".fifo"
+
 _NAME = re.compile(r"[A-Za-z0-9_\-]{1,80}\Z")
+_FIFO_NAME = re.compile(r"[A-Za-z0-9_\-]{1,75}\.fifo\Z")
+
+# "Large, non-consecutive" numbers that increase (SendMessage).
+_FIRST_SEQUENCE = 18_849_496_460_467_696_128
+_SEQUENCE_STEP = 256
 
 
 class Store:
@@ -46,6 +55,7 @@ class Store:
         self._queues: dict[str, Queue] = {}
         self._deleted: dict[str, float] = {}
         self._created: dict[str, tuple[int, int]] = {}
+        self._sequence = itertools.count(_FIRST_SEQUENCE, _SEQUENCE_STEP)
         # Called for each new queue, so that a layer above can watch it.
         self.on_create: Callable[[Queue], None] = lambda _: None
         self.on_delete: Callable[[Queue], None] = lambda _: None
@@ -57,13 +67,9 @@ class Store:
             SQSError: bad name or attribute, other attributes than the existing queue's, or a name
                 deleted less than 60 s ago.
         """
-        if name.endswith(".fifo"):
-            reason = "This double of SQS does not do FIFO queues yet."
-            raise invalid_parameter("QueueName", name, reason)
-        if not _NAME.match(name):
-            reason = "Can only include alphanumeric characters, hyphens, or underscores. "
-            raise invalid_parameter("QueueName", name, reason + "1 to 80 in length")
-        settings = check_settings(given)
+        ordered = given.get("FifoQueue") == "true"
+        _check_name(name, ordered)
+        settings = check_new_settings(given, ordered=ordered)
         existing = self._queues.get(name)
         if existing is not None:
             differing = existing.settings.differing(settings)
@@ -105,7 +111,10 @@ class Store:
         return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
 
     def send(self, queue: Queue, contents: Contents, delay_s: int | None = None) -> Message:
-        """Store a new message and return it."""
+        """Store a new message and return it.
+
+        What a FIFO queue takes for a duplicate is not stored, and has the first one's id.
+        """
         message = Message(
             message_id=str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
             contents=contents,
@@ -116,14 +125,18 @@ class Store:
         return message
 
     def receive(
-        self, queue: Queue, limit: int = 1, lease_s: int | None = None
-    ) -> list[tuple[Message, str]]:
+        self,
+        queue: Queue,
+        limit: int = 1,
+        lease_s: int | None = None,
+        attempt_id: str | None = None,
+    ) -> Taken:
         """Lease up to ``limit`` messages; exhausted ones go to the dead letter queue.
 
         Raises:
             SQSError: ``OverLimit``: too many messages are in flight.
         """
-        return queue.receive(limit, lease_s, self._dead_letter_queue(queue))
+        return queue.receive(limit, lease_s, self._dead_letter_queue(queue), attempt_id)
 
     def purge(self, queue: Queue) -> None:
         """Delete all messages of a queue.
@@ -146,9 +159,11 @@ class Store:
         Raises:
             SQSError: an unknown name or a refused value.
         """
-        settings = check_settings(given)
+        settings = check_changes(given, queue.settings)
         self._check_dead_letter_queue(queue.arn, settings)
         queue.settings.update(settings)
+        if "DelaySeconds" in settings:
+            queue.delay_changed()
         self._created[queue.name] = (self._created[queue.name][0], int(self.clock.time()))
 
     def attributes(self, queue: Queue) -> dict[str, str]:
@@ -167,9 +182,12 @@ class Store:
 
     def _add(self, name: str, settings: Mapping[str, str]) -> Queue:
         receipts = ReceiptBook(self._random.randbytes(16), self._key)
-        queue = Queue(
-            name, self.arn(name), Settings(settings), self.clock, receipts, StandardLine()
-        )
+        arn, own, clock = self.arn(name), Settings(settings), self.clock
+        queue: Queue
+        if own.ordered:
+            queue = OrderedQueue(name, arn, own, clock, receipts, OrderedLine(), self._sequence)
+        else:
+            queue = Queue(name, arn, own, clock, receipts, StandardLine())
         self._queues[name] = queue
         now = int(self.clock.time())
         self._created[name] = (now, now)
@@ -192,6 +210,8 @@ class Store:
         target = self._by_arn(wanted)
         if target is None:
             reason = "Dead letter target does not exist."
+        elif target.settings.ordered != source_arn.endswith(FIFO_SUFFIX):
+            reason = "Source and dead letter queue must both be FIFO queues or both standard ones."
         elif not attributes.allows(target.settings, source_arn):
             reason = "The dead letter target's RedriveAllowPolicy does not allow this queue."
         else:
@@ -205,3 +225,15 @@ class Store:
     def _by_arn(self, arn: str) -> Queue | None:
         name = arn.rpartition(":")[2]
         return self._queues.get(name) if arn == self.arn(name) else None
+
+
+def _check_name(name: str, ordered: bool) -> None:
+    if ordered and not _FIFO_NAME.match(name):
+        raise SQSError(
+            "InvalidParameterValue",
+            "The name of a FIFO queue can only include alphanumeric characters, hyphens, or "
+            "underscores, must end with .fifo suffix and be 1 to 80 in length.",
+        )
+    if not ordered and not _NAME.match(name):
+        reason = "Can only include alphanumeric characters, hyphens, or underscores. "
+        raise invalid_parameter("QueueName", name, reason + "1 to 80 in length")

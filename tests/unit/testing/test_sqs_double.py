@@ -454,6 +454,55 @@ async def test_open_polls_end_when_the_double_does(double):
         assert "Messages" not in await asyncio.wait_for(poll, 10)
 
 
+# FIFO queues
+
+
+async def test_a_fifo_queue_keeps_its_order_through_the_sdk(double, sqs):
+    url = double.create_queue("q.fifo", FifoQueue=True, ContentBasedDeduplication=True)
+    entries = [{"Id": str(n), "MessageBody": str(n), "MessageGroupId": "g"} for n in range(3)]
+    sent = await sqs.send_message_batch(QueueUrl=url, Entries=entries)
+    again = await sqs.send_message(QueueUrl=url, MessageBody="0", MessageGroupId="g")
+    assert again["SequenceNumber"] == sent["Successful"][0]["SequenceNumber"]
+    got = await sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=2, MessageSystemAttributeNames=["All"]
+    )
+    assert [message["Body"] for message in got["Messages"]] == ["0", "1"]
+    assert got["Messages"][0]["Attributes"]["SequenceNumber"] == again["SequenceNumber"]
+    assert "Messages" not in await sqs.receive_message(QueueUrl=url)
+    records = double.messages("q.fifo")
+    assert [record.group for record in records] == ["g"] * 3
+    assert [str(record.sequence_number) for record in records] == [
+        entry["SequenceNumber"] for entry in sent["Successful"]
+    ]
+
+
+async def test_settling_the_last_of_a_group_wakes_a_poll(double, sqs):
+    url = double.create_queue("q.fifo", FifoQueue=True, ContentBasedDeduplication=True)
+    for body in ("first", "second"):
+        await sqs.send_message(QueueUrl=url, MessageBody=body, MessageGroupId="g")
+    (first,) = (await sqs.receive_message(QueueUrl=url))["Messages"]
+    poll = asyncio.create_task(sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20))
+    await until(lambda: double.requests["ReceiveMessage"] == 2)
+    await sqs.delete_message(QueueUrl=url, ReceiptHandle=first["ReceiptHandle"])
+    (second,) = (await asyncio.wait_for(poll, 10))["Messages"]
+    assert second["Body"] == "second"
+
+
+async def test_polls_of_one_attempt_get_the_same_messages(double, sqs):
+    url = double.create_queue("q.fifo", FifoQueue=True, ContentBasedDeduplication=True)
+    params = {"QueueUrl": url, "WaitTimeSeconds": 20}
+    polls = []
+    for attempt in ({"ReceiveRequestAttemptId": "a"}, {}, {"ReceiveRequestAttemptId": "a"}):
+        polls.append(asyncio.create_task(sqs.receive_message(**params, **attempt)))
+        await until(lambda: double.requests["ReceiveMessage"] == len(polls))
+    await sqs.send_message(QueueUrl=url, MessageBody="x", MessageGroupId="g")
+    first, again = [await asyncio.wait_for(polls[n], 10) for n in (0, 2)]
+    assert first["Messages"] == again["Messages"]
+    assert not polls[1].done()
+    await sqs.send_message(QueueUrl=url, MessageBody="y", MessageGroupId="h")
+    assert (await asyncio.wait_for(polls[1], 10))["Messages"][0]["Body"] == "y"
+
+
 # Faults and access
 
 

@@ -2,82 +2,12 @@
 
 import base64
 import json
-import random
 
 import pytest
+from sqs_account import ARN, Account
 
-from mqtransport.testing.sqs_double import SQSError, Store
-from mqtransport.testing.sqs_double.actions import Actions, read_receive, received
-from mqtransport.testing.sqs_double.faults import EntryFault, Faults, chooser
-
-ARN = "arn:aws:sqs:us-east-1:000000000000:"
-
-
-class ManualClock:
-    def __init__(self):
-        self.now = 1_000.0
-
-    def monotonic(self):
-        return self.now
-
-    def time(self):
-        return 1_700_000_000.5 + self.now
-
-
-class Account:
-    """Drives the actions as the HTTP layer does, with short polls only."""
-
-    def __init__(self):
-        self.clock = ManualClock()
-        self.store = Store(self.clock, random.Random(1))
-        self.faults = Faults()
-        self.actions = Actions(self.store, self.faults, "http://sqs")
-        self.url = self("CreateQueue", QueueName="q")["QueueUrl"]
-
-    def __call__(self, action, **params):
-        if action == "ReceiveMessage":
-            queue = self.actions.queue_of(params)
-            request = read_receive(queue, params)
-            return received(self.store.receive(queue, request.limit, request.lease_s), request)
-        return self.actions.run(action, params)
-
-    def create(self, name, **attributes):
-        text = {key: str(value) for key, value in attributes.items()}
-        return self("CreateQueue", QueueName=name, Attributes=text)["QueueUrl"]
-
-    def send(self, body="x", url=None, **params):
-        return self("SendMessage", QueueUrl=url or self.url, MessageBody=body, **params)
-
-    def receive(self, url=None, **params):
-        return self("ReceiveMessage", QueueUrl=url or self.url, **params).get("Messages", [])
-
-    def one(self, url=None, **params):
-        (message,) = self.receive(url, **params)
-        return message
-
-    def delete(self, message, url=None):
-        handle = message["ReceiptHandle"]
-        return self("DeleteMessage", QueueUrl=url or self.url, ReceiptHandle=handle)
-
-    def change(self, message, seconds):
-        handle = message["ReceiptHandle"]
-        return self(
-            "ChangeMessageVisibility",
-            QueueUrl=self.url,
-            ReceiptHandle=handle,
-            VisibilityTimeout=seconds,
-        )
-
-    def counts(self, name="q"):
-        return self.store.get(name).counts()
-
-    def code(self, action, **params):
-        with pytest.raises(SQSError) as caught:
-            self(action, **params)
-        return caught.value.kind.code.removeprefix("AWS.SimpleQueueService.")
-
-    def policy(self, name, count):
-        return json.dumps({"deadLetterTargetArn": ARN + name, "maxReceiveCount": count})
+from mqtransport.testing.sqs_double import SQSError
+from mqtransport.testing.sqs_double.faults import EntryFault, chooser
 
 
 @pytest.fixture
@@ -510,7 +440,7 @@ def test_a_deleted_queue_s_name_is_free_again_after_60_seconds(sqs):
         ("RedriveAllowPolicy", "{}", "InvalidAttributeValue"),
         ("Nonsense", "1", "InvalidAttributeName"),
         ("QueueArn", "x", "InvalidAttributeName"),
-        ("FifoQueue", "true", "InvalidAttributeName"),
+        ("DeduplicationScope", "queue", "InvalidAttributeName"),
         ("KmsMasterKeyId", "alias/x", "UnsupportedOperation"),
     ],
 )
@@ -755,12 +685,12 @@ def test_a_receive_costs_the_same_however_deep_the_queue_is(sqs, monkeypatch):
     for _ in range(10_000):
         sqs.send()
     line = sqs.store.get("q")._line
-    taken = []
-    take = line.take
-    monkeypatch.setattr(line, "take", lambda: taken.append(1) or take())
+    drawn = []
+    draw = line.draw
+    monkeypatch.setattr(line, "draw", lambda: (drawn.append(one) or one for one in draw()))
     for message in sqs.receive(MaxNumberOfMessages=10):
         sqs.delete(message)
-    assert len(taken) == 10
+    assert len(drawn) == 10
 
 
 def test_messages_deleted_while_visible_are_skipped(sqs):
