@@ -71,7 +71,10 @@ async def test_without_rules_requests_and_answers_pass_unchanged(double, proxy, 
     got = await sqs.receive_message(QueueUrl=double.queue_url("q"))
     assert got["Messages"][0]["Body"] == "é" * 10_000
     assert proxy.calls == {"SendMessage": 1, "ReceiveMessage": 1}
-    assert proxy.log == [("SendMessage", "forward"), ("ReceiveMessage", "forward")]
+    assert [met[:2] for met in proxy.log] == [
+        ("SendMessage", "forward"),
+        ("ReceiveMessage", "forward"),
+    ]
 
 
 async def test_an_error_of_the_endpoint_passes_unchanged(proxy, sqs):
@@ -123,7 +126,7 @@ async def test_a_hang_never_answers(double, proxy, mode, stored):
         with pytest.raises(ReadTimeoutError):
             await send(sqs)
     assert double.counts("q") == (stored, 0, 0)
-    assert proxy.log == [("SendMessage", mode)]
+    assert [met[:2] for met in proxy.log] == [("SendMessage", mode)]
 
 
 @pytest.mark.parametrize("mode", ["hang", "hang_after"])
