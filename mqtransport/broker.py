@@ -88,6 +88,8 @@ class QueueInfo:
         max_receive_count: deliveries before the broker itself dead-letters.
         dead_letter_queue: where to.
         retention_s: how long a message is kept before the broker drops it.
+        fifo: whether it is an ordered queue.
+        delay_s: the queue's own delay, which hides messages that are sent without one.
     """
 
     max_message_bytes: int | None = None
@@ -98,6 +100,8 @@ class QueueInfo:
     max_receive_count: int | None = None
     dead_letter_queue: str | None = None
     retention_s: float | None = None
+    fifo: bool | None = None
+    delay_s: float | None = None
 
 
 class Broker(ABC):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mqtransport.broker import QueueInfo, QueueOptions
+from mqtransport.limits import is_fifo
 from mqtransport.message import Attribute, RawDelivery
 
 # Receipts remembered after their ack, per queue, so that acking twice is fine. A second ack
@@ -137,6 +138,8 @@ class LeasingQueue(ABC):
             lease_s=self.options.lease_s,
             max_receive_count=self.options.max_receive_count if dead else None,
             dead_letter_queue=dead,
+            fifo=is_fifo(self.name),
+            delay_s=0.0,
         )
 
     def send(self, message: Message, *, dedup_id: str, now: float, delay_s: float) -> str:

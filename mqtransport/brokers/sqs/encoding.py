@@ -208,15 +208,18 @@ def _attribute(item: object) -> Attribute:
 def queue_info(told: Mapping[str, Any]) -> QueueInfo:
     """Return what the attributes of a queue say; None for what they do not."""
     count, dead_letter_queue = _redrive(told.get("RedrivePolicy"))
-    lease_s = _integer(told.get("VisibilityTimeout"))
     return QueueInfo(
         max_message_bytes=_integer(told.get("MaximumMessageSize")),
         depth=_integer(told.get("ApproximateNumberOfMessages")),
         in_flight=_integer(told.get("ApproximateNumberOfMessagesNotVisible")),
         delayed=_integer(told.get("ApproximateNumberOfMessagesDelayed")),
-        lease_s=None if lease_s is None else float(lease_s),
+        lease_s=_seconds(told.get("VisibilityTimeout")),
         max_receive_count=count,
         dead_letter_queue=dead_letter_queue,
+        retention_s=_seconds(told.get("MessageRetentionPeriod")),
+        # Only ordered queues have the attribute (AWS, GetQueueAttributes).
+        fifo=told.get("FifoQueue") == "true" if told else None,
+        delay_s=_seconds(told.get("DelaySeconds")),
     )
 
 
@@ -283,6 +286,11 @@ def _integer(value: object) -> int | None:
         return int(value)
     except ValueError:
         return None
+
+
+def _seconds(value: object) -> float | None:
+    number = _integer(value)
+    return None if number is None else float(number)
 
 
 def _milliseconds(value: object) -> float | None:

@@ -280,14 +280,36 @@ class TestQueueInfo:
             "ApproximateNumberOfMessagesNotVisible": "2",
             "ApproximateNumberOfMessagesDelayed": "1",
             "VisibilityTimeout": "30",
+            "MessageRetentionPeriod": "345600",
+            "DelaySeconds": "5",
             "RedrivePolicy": encoding.redrive_policy("arn:aws:sqs:eu-west-1:1234:dead", 7),
         }
-        assert encoding.queue_info(told) == QueueInfo(262144, 3, 2, 1, 30.0, 7, "dead")
+        assert encoding.queue_info(told) == QueueInfo(
+            max_message_bytes=262144,
+            depth=3,
+            in_flight=2,
+            delayed=1,
+            lease_s=30.0,
+            max_receive_count=7,
+            dead_letter_queue="dead",
+            retention_s=345_600.0,
+            fifo=False,
+            delay_s=5.0,
+        )
+
+    @pytest.mark.parametrize(
+        ("told", "fifo"),
+        [({"FifoQueue": "true"}, True), ({"DelaySeconds": "0"}, False), ({}, None)],
+    )
+    def test_only_an_answer_tells_whether_the_queue_is_ordered(
+        self, told: dict[str, str], fifo: bool | None
+    ):
+        assert encoding.queue_info(told).fifo is fifo
 
     @pytest.mark.parametrize("policy", ["", "[", "[]", "null", '{"maxReceiveCount": null}', 3])
     def test_what_cannot_be_read_is_none(self, policy: Any):
         told = {"RedrivePolicy": policy, "VisibilityTimeout": "soon", "MaximumMessageSize": None}
-        assert encoding.queue_info(told) == QueueInfo()
+        assert encoding.queue_info(told) == QueueInfo(fifo=False)
 
     @pytest.mark.parametrize("reply", [{}, {"Attributes": None}, {"Attributes": []}])
     def test_an_answer_without_attributes_is_garbage(self, reply: dict[str, Any]):
