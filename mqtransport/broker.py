@@ -68,11 +68,14 @@ class QueueOptions:
         dead_letter_queue: where the broker itself moves a message delivered too often; the
             queue is created first if it is missing. None for no such policy.
         max_receive_count: deliveries before that move.
+        retention_s: how long messages are kept; None is the broker's default. A broker that
+            keeps messages until they are acked may ignore it.
     """
 
     lease_s: float = 30.0
     dead_letter_queue: str | None = None
     max_receive_count: int = 20
+    retention_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

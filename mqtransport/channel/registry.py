@@ -19,7 +19,7 @@ from mqtransport.errors import (
     QueueNotFoundError,
     UsageError,
 )
-from mqtransport.limits import is_fifo, queue_key, queue_variable
+from mqtransport.limits import MAX_RETENTION_S, is_fifo, queue_key, queue_variable
 
 if TYPE_CHECKING:
     from mqtransport.app import MQApp
@@ -63,8 +63,8 @@ class Registry:
         if dead_letter is not None:
             target = self.producing.get(dead_letter)
             if target is None:
-                target = await self.open_producing(dead_letter, {})
-        ref = await self._open(queue, chosen, target)
+                target = await self.open_producing(dead_letter, {}, keep_long=True)
+        ref = await self._open(queue, _queue_options(chosen, target), chosen)
         self._refuse_duplicate(queue, self.consuming, "consuming")  # made while we waited
         channel = ConsumingChannel(self._app, ref, self._tools, chosen)
         if target is not None:
@@ -72,11 +72,23 @@ class Registry:
         self.consuming[queue] = channel
         return channel
 
-    async def open_producing(self, queue: str, options: Mapping[str, Any]) -> ProducingChannel:
-        """Open a queue for sending; see ``MQApp.create_producing_channel``."""
+    async def open_producing(
+        self, queue: str, options: Mapping[str, Any], *, keep_long: bool = False
+    ) -> ProducingChannel:
+        """Open a queue for sending; see ``MQApp.create_producing_channel``.
+
+        Args:
+            queue: its name.
+            options: fields of :class:`SendOptions`.
+            keep_long: if the queue is created now, let it keep messages as long as SQS can: a
+                message that SQS itself dead-letters keeps its age (AWS, "Using dead-letter
+                queues").
+        """
         self._refuse_duplicate(queue, self.producing, "producing")
         chosen = _with_options(self._settings.send_options(), options)
-        ref = await self._open(queue, None, None)
+        ref = await self._open(
+            queue, QueueOptions(retention_s=MAX_RETENTION_S if keep_long else None)
+        )
         self._refuse_duplicate(queue, self.producing, "producing")
         channel = ProducingChannel(self._app, ref, self._tools, chosen)
         self.producing[queue] = channel
@@ -114,7 +126,7 @@ class Registry:
             self.producing[name].take_unsent(entries)
 
     async def _open(
-        self, queue: str, receiving: ReceiveOptions | None, target: ProducingChannel | None
+        self, queue: str, wanted: QueueOptions, receiving: ReceiveOptions | None = None
     ) -> QueueRef:
         physical = self._settings.physical_queue(queue)
         broker = self._tools.broker
@@ -125,7 +137,7 @@ class Registry:
                 f"{limits.name!r} of this version does not support; use a standard queue"
             )
         if self._settings.create_queues or limits.creates_queues:
-            await broker.declare(physical, _queue_options(receiving, target))
+            await broker.declare(physical, wanted)
         try:
             info = await broker.describe(physical)
         except QueueNotFoundError as missing:
@@ -176,11 +188,7 @@ def _warn_if_pre_empted(queue: str, receiving: ReceiveOptions | None, info: Queu
         )
 
 
-def _queue_options(
-    receiving: ReceiveOptions | None, target: ProducingChannel | None
-) -> QueueOptions:
-    if receiving is None:
-        return QueueOptions()
+def _queue_options(receiving: ReceiveOptions, target: ProducingChannel | None) -> QueueOptions:
     return QueueOptions(
         lease_s=receiving.lease_s,
         dead_letter_queue=target.queue.physical if target is not None else None,

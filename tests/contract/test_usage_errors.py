@@ -75,6 +75,8 @@ async def test_create_queues_makes_it_with_a_redrive_policy() -> None:
         assert info.dead_letter_queue is not None
         assert info.dead_letter_queue.endswith("orders-dlq")
         assert info.max_receive_count == 3 * 5 + 5
+        assert info.retention_s == 345_600
+        assert (await app.broker.describe("orders-dlq")).retention_s == 1_209_600
 
 
 @pytest.mark.parametrize(("count", "warned"), [(14, True), (15, False)])

@@ -145,7 +145,7 @@ class SQSBroker(Broker):
 
     async def declare(self, queue: str, options: QueueOptions) -> None:  # noqa: D102
         fifo = limits.is_fifo(queue)
-        attributes = encoding.queue_attributes(options.lease_s, fifo=fifo)
+        attributes = encoding.queue_attributes(options, fifo=fifo)
         async with self._verb("create", "sqs:CreateQueue", queue) as verb:
             policy = None
             if options.dead_letter_queue is not None:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mqtransport.broker import QueueInfo
+from mqtransport.broker import QueueInfo, QueueOptions
 from mqtransport.brokers.sqs.errors import BadReplyError, Call, from_entry
 from mqtransport.errors import BrokerError
 from mqtransport.message import Attribute, Outgoing, RawDelivery
@@ -223,11 +223,13 @@ def queue_info(told: Mapping[str, Any]) -> QueueInfo:
     )
 
 
-def queue_attributes(lease_s: float | None, *, fifo: bool) -> dict[str, str]:
-    """Return the attributes of a queue that is created now."""
+def queue_attributes(options: QueueOptions | None, *, fifo: bool) -> dict[str, str]:
+    """Return the attributes of a queue that is created now; without options AWS's defaults."""
     attributes = {"FifoQueue": "true"} if fifo else {}
-    if lease_s is not None:
-        attributes["VisibilityTimeout"] = str(max(1, whole_seconds(lease_s)))
+    if options is not None:
+        attributes["VisibilityTimeout"] = str(max(1, whole_seconds(options.lease_s)))
+        if options.retention_s is not None:
+            attributes["MessageRetentionPeriod"] = str(whole_seconds(options.retention_s))
     return attributes
 
 

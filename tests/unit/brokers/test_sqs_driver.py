@@ -185,6 +185,12 @@ class TestQueues:
         assert (info.dead_letter_queue, info.max_receive_count) == ("new-dlq", 7)
         assert await broker.describe("new-dlq")
 
+    async def test_declare_sets_the_retention_asked_for(self, broker: SQSBroker, double: SQSDouble):
+        await broker.declare("new", QueueOptions(retention_s=3600.5))
+        assert (await broker.describe("new")).retention_s == 3601.0
+        await broker.declare("other", QueueOptions())
+        assert (await broker.describe("other")).retention_s == 345_600.0
+
     async def test_declare_keeps_a_queue_that_exists(self, broker: SQSBroker, double: SQSDouble):
         before = await broker.describe("orders")
         await broker.declare("orders", QueueOptions(lease_s=99))
