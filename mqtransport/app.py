@@ -162,7 +162,8 @@ class MQApp(Lifecycle):
 
         Raises:
             ChannelError: the queue is missing or not permitted, or the broker is unreachable.
-            UsageError: the queue has a consuming channel already, or an option is wrong.
+            UsageError: the queue has a consuming channel already, an option is wrong, or only one
+                of the queue and its dead letter queue is an ordered queue.
         """
         self._refuse_if_closed()
         if self._running:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mqtransport.channel.base import END_GRACE_S, Channel, QueueRef, Tools, Trouble
 from mqtransport.channel.calling import read_call
+from mqtransport.channel.dead_letters import refuse_mixed_kinds
 from mqtransport.channel.in_hand import Counts, Hand, Interruption, Outcome
 from mqtransport.channel.intake import Intake
 from mqtransport.channel.leases import LeaseKeeper
@@ -141,7 +142,8 @@ class ConsumingChannel(Channel):
         """Send messages that cannot be handled to the queue of this channel.
 
         Raises:
-            UsageError: it belongs to another app, or is this very queue.
+            UsageError: it belongs to another app, is this very queue, or only one of the two is
+                an ordered queue.
         """
         self._refuse_if_closed()
         if channel.app is not self.app:
@@ -151,6 +153,7 @@ class ConsumingChannel(Channel):
             )
         if channel.queue.physical == self.queue.physical:
             raise UsageError(f"queue {self.name!r} cannot be its own dead letter queue")
+        refuse_mixed_kinds(self.name, self.queue.physical, channel.name, channel.queue.physical)
         self._handling.dead_letters.target = channel
 
     # -- its life --------------------------------------------------------------------------

@@ -8,13 +8,30 @@ from typing import TYPE_CHECKING
 from mqtransport import wire
 from mqtransport.channel.base import QueueRef, Tools
 from mqtransport.channel.in_hand import Held
-from mqtransport.errors import NotStartedError, SendError
-from mqtransport.limits import MAX_GROUP_CHARS
+from mqtransport.errors import NotStartedError, SendError, UsageError
+from mqtransport.limits import MAX_GROUP_CHARS, is_fifo
 from mqtransport.message import DeadLetter, Outgoing
 from mqtransport.policy import describe_error
 
 if TYPE_CHECKING:
     from mqtransport.channel.producing import ProducingChannel
+
+
+def refuse_mixed_kinds(
+    queue: str, physical: str, dead_letter: str, dead_letter_physical: str
+) -> None:
+    """Raise UsageError if only one of a queue and its dead letter queue is an ordered one.
+
+    SQS refuses such a redrive policy (AWS, "Using dead-letter queues"), and a message without
+    a group could not be copied to an ordered queue.
+    """
+    if is_fifo(physical) != is_fifo(dead_letter_physical):
+        kinds = ("an ordered (.fifo)", "a standard")
+        first, second = kinds if is_fifo(physical) else kinds[::-1]
+        raise UsageError(
+            f"{first} queue, {queue!r}, cannot have {second} queue, {dead_letter!r}, as its dead "
+            f"letter queue; use two of one kind"
+        )
 
 
 class DeadLetters:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mqtransport.broker import QueueInfo, QueueOptions
 from mqtransport.channel.base import Channel, QueueRef, Tools
 from mqtransport.channel.consuming import ConsumingChannel
+from mqtransport.channel.dead_letters import refuse_mixed_kinds
 from mqtransport.channel.options import ReceiveOptions, SendOptions
 from mqtransport.channel.producing import ProducingChannel
 from mqtransport.errors import (
@@ -61,6 +62,8 @@ class Registry:
         chosen = _with_options(self._settings.receive_options(), options)
         target = None
         if dead_letter is not None:
+            physical = self._settings.physical_queue
+            refuse_mixed_kinds(queue, physical(queue), dead_letter, physical(dead_letter))
             target = self.producing.get(dead_letter)
             if target is None:
                 target = await self.open_producing(dead_letter, {}, keep_long=True)

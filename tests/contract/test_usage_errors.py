@@ -20,9 +20,14 @@ from mqtransport import (
     UsageError,
 )
 from mqtransport.brokers.memory import MemoryBroker
+from mqtransport.channel import ConsumingChannel, ProducingChannel, ReceiveOptions, SendOptions
+from mqtransport.channel.base import QueueRef, Tools
+from mqtransport.clock import SystemClock
 from mqtransport.errors import ClosedError, NotStartedError
 from mqtransport.testing.sqs_double import SQSDouble
 from tests.contract.support import Number, Numbers, consumer, sqs_app
+
+TOOLS = Tools(MemoryBroker(), SystemClock(), random.Random(1))
 
 
 async def ignore(body: Number) -> None:
@@ -104,6 +109,27 @@ async def test_fifo_queues_are_refused_by_a_broker_that_does_not_order() -> None
     with pytest.raises(ConfigurationError, match=r"\.fifo"):
         await app.create_producing_channel("orders.fifo")
     await app.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("queue", "dead_letter", "says"),
+    [
+        ("orders.fifo", "dlq", "an ordered (.fifo) queue, 'orders.fifo', cannot have a standard"),
+        ("orders", "dlq.fifo", "a standard queue, 'orders', cannot have an ordered (.fifo) queue"),
+    ],
+)
+async def test_a_dead_letter_queue_of_another_kind(queue: str, dead_letter: str, says: str) -> None:
+    async with SQSDouble() as double, sqs_app(double.url, create_queues=True) as app:
+        with pytest.raises(UsageError, match=re.escape(says)):
+            await app.create_consuming_channel(queue, dead_letter=dead_letter)
+        assert not double.requests
+        consuming = ConsumingChannel(app, QueueRef(queue, queue, 1000), TOOLS, ReceiveOptions())
+        producing = ProducingChannel(
+            app, QueueRef(dead_letter, dead_letter, 1000), TOOLS, SendOptions()
+        )
+        with pytest.raises(UsageError, match=re.escape(says)):
+            consuming.use_dead_letter_queue(producing)
+        assert consuming.dead_letter_queue is None
 
 
 async def test_names_used_twice() -> None:
