@@ -13,6 +13,7 @@ from mqtransport.errors import (
     SendError,
     UsageError,
 )
+from mqtransport.findings import Finding
 from mqtransport.message import DeadLetter, Delivery, Sent
 from mqtransport.participants import Consumer, Producer
 from mqtransport.policy import Backoff, Retry
@@ -29,6 +30,7 @@ __all__ = [
     "ConsumingChannel",
     "DeadLetter",
     "Delivery",
+    "Finding",
     "ImportMessageError",
     "MQApp",
     "MQSettings",
