@@ -12,6 +12,7 @@ from mqtransport.channel.base import Tools
 from mqtransport.channel.registry import Registry
 from mqtransport.clock import Clock, SystemClock, new_random
 from mqtransport.errors import UsageError
+from mqtransport.findings import Finding
 from mqtransport.lifecycle import Lifecycle
 from mqtransport.select import make_broker
 from mqtransport.settings import MQSettings
@@ -147,6 +148,24 @@ class MQApp(Lifecycle):
             return
         queues = dict.fromkeys(channel.queue.physical for channel in self.channels)
         await self._broker.ping(list(queues))
+
+    async def check(self) -> list[Finding]:
+        """Look at the queues of all channels and say what does not fit the code.
+
+        A fresh look, at any time before ``shutdown``; it changes nothing. On SQS it makes one
+        ``GetQueueAttributes`` per queue, and one per dead letter queue that only a redrive policy
+        names. Where that is denied, there is nothing to say. ``start`` logs the same findings by
+        what was known when the channels were created.
+
+        Returns:
+            The findings, errors first; empty if all is well.
+
+        Raises:
+            ChannelError: the broker cannot be reached, or did not answer within twice its timeout.
+            ClosedError: the app was shut down.
+        """
+        self._refuse_if_closed()
+        return await self._registry.check()
 
     async def create_consuming_channel(
         self, queue: str, *, dead_letter: str | None = None, **options: Any

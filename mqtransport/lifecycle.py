@@ -73,6 +73,7 @@ class Lifecycle:
         for channel in self._registry.consuming.values():
             channel.check_ready()
         self._registry.warn_of_misspelt_settings()
+        self._registry.log_findings()
         self._failure = None
         self._ended.clear()
         self._running = True

@@ -8,7 +8,8 @@ channel), ``in_hand`` (what is ours, and the counts), ``handling`` (one delivery
 ``calling`` (the consumer's function), ``dead_letters``, ``settling`` (ack and release), with
 ``leases`` renewed beside it all.
 
-``base`` is what both directions share, ``options`` their knobs, ``registry`` opens the queues.
+``base`` is what both directions share, ``options`` their knobs, ``registry`` opens the queues,
+``checking`` compares them with the channels.
 """
 
 from mqtransport.channel.base import Channel

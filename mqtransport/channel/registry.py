@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mqtransport.broker import QueueInfo, QueueOptions
+from mqtransport.broker import QueueOptions
+from mqtransport.channel import checking
 from mqtransport.channel.base import Channel, QueueRef, Tools
 from mqtransport.channel.consuming import ConsumingChannel
 from mqtransport.channel.dead_letters import refuse_mixed_kinds
@@ -20,6 +21,7 @@ from mqtransport.errors import (
     QueueNotFoundError,
     UsageError,
 )
+from mqtransport.findings import RECEIVE_HEADROOM, Finding
 from mqtransport.limits import MAX_RETENTION_S, is_fifo, queue_key, queue_variable
 
 if TYPE_CHECKING:
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from mqtransport.settings import MQSettings
 
 logger = logging.getLogger("mqtransport.app")
-
-RECEIVE_HEADROOM = 5
-"""Deliveries that a created queue's own redrive policy leaves beyond ``max_deliveries``."""
 
 _Options = TypeVar("_Options", SendOptions, ReceiveOptions)
 
@@ -48,6 +47,7 @@ class Registry:
         self._settings = settings
         self.consuming: dict[str, ConsumingChannel] = {}
         self.producing: dict[str, ProducingChannel] = {}
+        self._told: dict[str, checking.Told] = {}
 
     @property
     def all(self) -> list[Channel]:
@@ -67,7 +67,7 @@ class Registry:
             target = self.producing.get(dead_letter)
             if target is None:
                 target = await self.open_producing(dead_letter, {}, keep_long=True)
-        ref = await self._open(queue, _queue_options(chosen, target), chosen)
+        ref = await self._open(queue, _queue_options(chosen, target))
         self._refuse_duplicate(queue, self.consuming, "consuming")  # made while we waited
         channel = ConsumingChannel(self._app, ref, self._tools, chosen)
         if target is not None:
@@ -108,6 +108,20 @@ class Registry:
                     close[0].upper(),
                 )
 
+    def log_findings(self) -> None:
+        """Log what does not fit, by what was told when the channels were opened; no request."""
+        consuming, producing = list(self.consuming.values()), list(self.producing.values())
+        capabilities = self._tools.broker.capabilities
+        checking.log(checking.compare(consuming, producing, self._told, capabilities), logger)
+
+    async def check(self) -> list[Finding]:
+        """Look at every queue again, and compare; see ``MQApp.check``."""
+        # Copies: a channel may be created while we wait.
+        consuming, producing = list(self.consuming.values()), list(self.producing.values())
+        broker = self._tools.broker
+        told = await checking.look(broker, consuming, producing)
+        return checking.compare(consuming, producing, told, broker.capabilities)
+
     def export_unsent(self) -> dict[str, list[dict[str, Any]]]:
         """Return the unsent messages by queue name; queues without any are left out."""
         exported = {name: channel.export_unsent() for name, channel in self.producing.items()}
@@ -128,9 +142,7 @@ class Registry:
         for name, entries in read.items():
             self.producing[name].take_unsent(entries)
 
-    async def _open(
-        self, queue: str, wanted: QueueOptions, receiving: ReceiveOptions | None = None
-    ) -> QueueRef:
+    async def _open(self, queue: str, wanted: QueueOptions) -> QueueRef:
         physical = self._settings.physical_queue(queue)
         broker = self._tools.broker
         limits = broker.capabilities
@@ -148,7 +160,7 @@ class Registry:
                 f"{missing} (in code it is {queue!r}; its setting is {queue_variable(queue)})",
                 queue=physical,
             ) from None  # the SDK's own words add nothing but lines
-        _warn_if_pre_empted(queue, receiving, info)
+        self._told[physical] = info
         size_bytes = info.max_message_bytes or limits.max_message_bytes
         return QueueRef(queue, physical, min(size_bytes, limits.max_message_bytes))
 
@@ -171,24 +183,6 @@ def _with_options(defaults: _Options, options: Mapping[str, Any]) -> _Options:
             f"unknown option {', '.join(unknown)}; a channel takes {', '.join(sorted(known))}"
         )
     return replace(defaults, **options)
-
-
-def _warn_if_pre_empted(queue: str, receiving: ReceiveOptions | None, info: QueueInfo) -> None:
-    """Warn if the queue's own redrive policy takes messages before the retry policy ends."""
-    if receiving is None or info.max_receive_count is None:
-        return
-    wanted = receiving.delivery_limit
-    if info.max_receive_count < wanted:
-        logger.warning(
-            "queue %r: its maxReceiveCount is %d, so the broker may dead-letter a message, without "
-            "a reason, before the retry policy (max_attempts %d, max_deliveries %d) does; "
-            "interrupted deliveries count too. Raise it to %d or more.",
-            queue,
-            info.max_receive_count,
-            receiving.retry.max_attempts,
-            wanted,
-            wanted + RECEIVE_HEADROOM,
-        )
 
 
 def _queue_options(receiving: ReceiveOptions, target: ProducingChannel | None) -> QueueOptions:

@@ -84,21 +84,6 @@ async def test_create_queues_makes_it_with_a_redrive_policy() -> None:
         assert (await app.broker.describe("orders-dlq")).retention_s == 1_209_600
 
 
-@pytest.mark.parametrize(("count", "warned"), [(14, True), (15, False)])
-async def test_a_redrive_policy_that_pre_empts_the_retries_is_warned_about(
-    count: int, warned: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with SQSDouble() as double, sqs_app(double.url) as app:
-        double.create_queue("dlq")
-        policy = {
-            "deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:dlq",
-            "maxReceiveCount": count,
-        }
-        double.create_queue("orders", RedrivePolicy=policy)
-        await app.create_consuming_channel("orders")
-        assert (f"its maxReceiveCount is {count}" in caplog.text) is warned
-
-
 async def test_fifo_queues_are_refused_by_a_broker_that_does_not_order() -> None:
     class Unordered(MemoryBroker):
         capabilities = replace(MemoryBroker.capabilities, ordered=False)

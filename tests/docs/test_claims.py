@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import importlib
+import inspect
 import json
 import os
 import queue
@@ -21,7 +22,15 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
 from fastapi_mq import FastMQ
-from mqtransport import ConsumeMessageError, Consumer, MQSettings, RetryMessage, SQSApp, wire
+from mqtransport import (
+    ConsumeMessageError,
+    Consumer,
+    MQSettings,
+    RetryMessage,
+    SQSApp,
+    findings,
+    wire,
+)
 from mqtransport.channel import ReceiveOptions, SendOptions
 from mqtransport.message import Attribute, RawDelivery
 from mqtransport.testing.sqs_double import SQSDouble
@@ -181,6 +190,14 @@ async def test_the_policy_with_dead_letters_grants_what_is_called_and_no_more() 
 def test_the_advice_on_redrive_is_that_of_the_code() -> None:
     assert ReceiveOptions().delivery_limit + 5 == 20
     assert '\\"maxReceiveCount\\":\\"20\\"' in (DOCS / "sqs.md").read_text("utf-8")
+
+
+def test_the_table_of_findings_has_each_code_at_each_severity() -> None:
+    made = re.findall(r'Finding\("(\w+)", queue\.name, "(\w+)"', inspect.getsource(findings))
+    page = (DOCS / "sqs.md").read_text("utf-8")
+    told = re.findall(r"^\| `(\w+)` \| (error|warning|info) \|", page, re.MULTILINE)
+    assert sorted(told) == sorted((code, severity) for severity, code in made)
+    assert len(told) == 17
 
 
 # -- wire.md ---------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from mqtransport import (
     Consumer,
     ConsumingChannel,
     Delivery,
+    Finding,
     MQApp,
     Producer,
     ProducingChannel,
@@ -158,6 +159,10 @@ async def app_and_channels() -> None:
     assert_type(producing.producers, list[Producer[Any]])
     assert_type(producing.app, MQApp)
     assert_type(MP_Basic().channel, ProducingChannel)
+    found = await app.check()
+    assert_type(found, list[Finding])
+    if found[0].severity == "fatal":  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison]
+        return
     await app.start()
     assert_type(await app.stop(timeout=25), StopReport)
     assert_type(app.export_unsent_messages(), dict[str, list[dict[str, Any]]])
