@@ -13,7 +13,7 @@ import pytest
 
 from mqtransport.broker import QueueOptions
 from mqtransport.brokers._memory_queue import Message, Terms
-from mqtransport.brokers._ordered_queue import OrderedQueue
+from mqtransport.brokers._ordered_queue import OrderedQueue, Recent
 from mqtransport.brokers.memory import MemoryBroker
 from mqtransport.message import Outgoing, RawDelivery
 from mqtransport.testing import VirtualClock, run_virtual
@@ -136,6 +136,16 @@ async def test_dedup_ids_and_attempt_ids_are_forgotten_after_five_minutes(
     assert isinstance(queue, OrderedQueue)
     assert len(queue._sent) <= 101
     assert len(queue._attempts) <= 101
+
+
+def test_a_value_put_again_counts_from_then_and_outlives_what_is_older() -> None:
+    recent: Recent[str] = Recent()
+    for name, value, at in (("a", "old", 0.0), ("b", "b", 100.0), ("a", "new", 200.0)):
+        recent.put(name, value, at)
+    assert (recent.get("a", 399.0), recent.get("b", 399.0)) == ("new", "b")
+    assert (recent.get("a", 400.0), recent.get("b", 400.0)) == ("new", None)
+    assert recent.get("a", 500.0) is None
+    assert len(recent) == 0
 
 
 @virtually
