@@ -52,7 +52,7 @@ class BrokerHarness(ABC):
         loop_factory: makes the event loop of each case; None for asyncio's own. With a
             :class:`~mqtransport.testing.VirtualLoop` no case really waits.
         short_lease_s: the shortest lease worth testing, a whole multiple of the broker's
-            ``lease_step_s``. A suite in real time waits about twenty of them.
+            ``lease_step_s``. A suite in real time waits about thirty of them.
         slack_s: how much later than promised a message may come back.
         case_timeout_s: a case that takes longer has failed.
         skips: cases that cannot pass, and why; for faults of an emulator, not of a driver.

@@ -6,17 +6,31 @@ import pytest
 
 from mqtransport.brokers.memory import MemoryBroker
 from mqtransport.errors import BrokerError, UsageError
+from mqtransport.message import RawDelivery
 from mqtransport.testing import BrokerConformance
 from mqtransport.testing.conformance import CaseSkipped, case, case_names, failures, run_case
 
-from . import broken_receiving, broken_settling
+from . import broken_ordering, broken_receiving, broken_repeating, broken_settling
 from .harnesses import MemoryHarness
 
-DEFECTS = broken_settling.DEFECTS + broken_receiving.DEFECTS
+DEFECTS = [
+    *broken_settling.DEFECTS,
+    *broken_receiving.DEFECTS,
+    *broken_ordering.DEFECTS,
+    *broken_repeating.DEFECTS,
+]
 
 
 def test_a_sound_broker_passes() -> None:
     assert failures(BrokerConformance, MemoryHarness()) == {}
+
+
+def test_a_sound_broker_that_hands_out_one_at_a_time_passes() -> None:
+    class OneAtATime(MemoryBroker):
+        def _take(self, queue: str, max_messages: int, *rest: Any) -> list[RawDelivery]:
+            return super()._take(queue, 1, *rest)
+
+    assert failures(BrokerConformance, MemoryHarness(OneAtATime)) == {}
 
 
 @pytest.mark.parametrize(
@@ -28,8 +42,8 @@ def test_the_suite_catches(broker: type[MemoryBroker], name: str) -> None:
         run_case(BrokerConformance, name, MemoryHarness(broker))
 
 
-def test_at_least_forty_defects_are_tried() -> None:
-    assert len(DEFECTS) >= 40
+def test_at_least_ninety_defects_are_tried() -> None:
+    assert len(DEFECTS) >= 90
 
 
 def test_a_skip_of_an_unknown_case_is_an_error() -> None:

@@ -21,9 +21,12 @@ from __future__ import annotations
 from mqtransport.testing.conformance.bench import Bench
 from mqtransport.testing.conformance.checks import CaseSkipped, claim, same
 from mqtransport.testing.conformance.faults import Faults
+from mqtransport.testing.conformance.freeing import Freeing
 from mqtransport.testing.conformance.leasing import Leasing
 from mqtransport.testing.conformance.lifecycle import Lifecycle
+from mqtransport.testing.conformance.ordering import Ordering
 from mqtransport.testing.conformance.receiving import Receiving
+from mqtransport.testing.conformance.repeating import Repeating
 from mqtransport.testing.conformance.running import case, case_names, failures, run_case
 from mqtransport.testing.conformance.sending import Sending
 from mqtransport.testing.conformance.settling import Settling
@@ -41,5 +44,7 @@ __all__ = [
 ]
 
 
-class BrokerConformance(Sending, Receiving, Leasing, Settling, Lifecycle, Faults):
+class BrokerConformance(
+    Sending, Receiving, Leasing, Settling, Ordering, Freeing, Repeating, Lifecycle, Faults
+):
     """All cases; inherit it as ``class TestX(BrokerConformance)`` with a ``harness`` fixture."""

@@ -66,6 +66,13 @@ class Bench:
         await self.harness.create_queue(self.broker, name, options or QueueOptions())
         return name
 
+    async def ordered_queue(self, options: QueueOptions | None = None) -> str:
+        """Return the name of a new ordered queue, or skip the case."""
+        self.need(self.capabilities.ordered, "ordered queues are not supported")
+        name = f"{self.harness.queue_name()}.fifo"
+        await self.harness.create_queue(self.broker, name, options or QueueOptions())
+        return name
+
     async def limited_queue(self, max_message_bytes: int) -> str:
         """Return a new queue with a lower size limit, or skip the case."""
         name = await self.new_queue()
@@ -78,13 +85,14 @@ class Bench:
         body: str,
         attributes: Mapping[str, Attribute] | None = None,
         *,
-        delay_s: float = 0.0,
+        delay_s: float | None = 0.0,
         group: str | None = None,
+        dedup_id: str | None = None,
     ) -> Outgoing:
-        """Return a message to send."""
+        """Return a message to send; for an ordered queue ``delay_s`` has to be None."""
         self._numbers += 1
         carried = {"Name": NAME} if attributes is None else attributes
-        return Outgoing(f"conformance-{self._numbers}", body, carried, delay_s, group)
+        return Outgoing(f"conformance-{self._numbers}", body, carried, delay_s, group, dedup_id)
 
     async def send(self, *bodies: str, queue: str | None = None, delay_s: float = 0.0) -> list[str]:
         """Send bodies in one batch, all of which must be confirmed; return the broker's ids."""
@@ -98,6 +106,7 @@ class Bench:
         max_messages: int | None = None,
         wait_s: float = 0,
         lease_s: float = PLENTY_S,
+        attempt_id: str | None = None,
     ) -> list[RawDelivery]:
         """Receive once."""
         return await self.broker.receive(
@@ -105,6 +114,7 @@ class Bench:
             max_messages=max_messages or self.capabilities.max_batch,
             wait_s=wait_s,
             lease_s=lease_s,
+            attempt_id=attempt_id,
         )
 
     async def take(
