@@ -15,7 +15,7 @@ from mqtransport.channel.in_hand import Hand
 from mqtransport.channel.leases import receive_deadline
 from mqtransport.channel.options import ReceiveOptions
 from mqtransport.clock import new_id
-from mqtransport.errors import BrokerError
+from mqtransport.errors import BrokerError, ChannelError
 from mqtransport.limits import is_fifo
 from mqtransport.message import RawDelivery
 from mqtransport.policy import Backoff
@@ -135,6 +135,12 @@ class Poller:
                     await self._back_off(error, alone=again or self._running == 1)
                     if not again:
                         return
+                except asyncio.CancelledError:
+                    task = asyncio.current_task()
+                    if task is not None and task.cancelling():
+                        raise
+                    # From inside the driver: the group would take it for a poll that ended.
+                    raise ChannelError("the receive was cancelled by nobody") from None
                 if self._tools.clock.monotonic() - began > ATTEMPT_ID_S:
                     attempt_id, began = self._attempt_id(), self._tools.clock.monotonic()
         finally:

@@ -168,12 +168,27 @@ class TestQueues:
         assert double.counts("orders")[0] == 1
         assert double.requests["GetQueueUrl"] == 0
 
-    async def test_every_verb_refuses_an_ordered_queue(self, broker: SQSBroker, double: SQSDouble):
-        for call in calls(broker, "orders.fifo").values():
-            error = await failure(call())
+    async def test_an_ordered_queue_is_created_as_one_with_its_dead_letter_queue(
+        self, broker: SQSBroker, double: SQSDouble
+    ):
+        await broker.declare("steps.fifo", QueueOptions(dead_letter_queue="dead.fifo"))
+        for name in ("steps.fifo", "dead.fifo"):
+            assert (await broker.describe(name)).fifo is True
+
+    async def test_a_dead_letter_queue_of_the_other_kind_is_refused_without_a_call(
+        self, broker: SQSBroker, double: SQSDouble
+    ):
+        for queue, dead in (("steps.fifo", "dead"), ("steps", "dead.fifo")):
+            error = await failure(broker.declare(queue, QueueOptions(dead_letter_queue=dead)))
             assert type(error) is RefusedError
-            assert "fifo" in str(error)
         assert not double.requests
+
+    async def test_a_receive_names_its_attempt_on_ordered_queues_only(
+        self, broker: SQSBroker, double: SQSDouble
+    ):
+        double.create_queue("steps.fifo", FifoQueue=True)
+        for queue in ("steps.fifo", "orders"):  # the double refuses it on a standard queue
+            await broker.receive(queue, max_messages=1, wait_s=0, lease_s=30, attempt_id="a")
 
     async def test_declare_creates_with_a_dead_letter_queue(
         self, broker: SQSBroker, double: SQSDouble

@@ -37,7 +37,10 @@ def confirm(reply: dict[str, Any], bodies: list[str]) -> list[str | BrokerError]
 
 class TestEntries:
     def test_a_plain_message_is_an_id_and_a_body(self):
-        assert encoding.send_entry(3, Outgoing("m", "{}", {})) == {"Id": "3", "MessageBody": "{}"}
+        assert encoding.send_entry(3, Outgoing("m", "{}", {}), fifo=False) == {
+            "Id": "3",
+            "MessageBody": "{}",
+        }
 
     def test_attributes_keep_their_types(self):
         attributes = {
@@ -45,7 +48,7 @@ class TestEntries:
             "Count": Attribute("Number.int", "7"),
             "Packed": Attribute("Binary", b"\0\1"),
         }
-        entry = encoding.send_entry(0, Outgoing("m", "{}", attributes))
+        entry = encoding.send_entry(0, Outgoing("m", "{}", attributes), fifo=False)
         assert entry["MessageAttributes"] == {
             "Name": {"DataType": "String", "StringValue": "x"},
             "Count": {"DataType": "Number.int", "StringValue": "7"},
@@ -54,16 +57,27 @@ class TestEntries:
 
     @pytest.mark.parametrize(("asked", "sent"), [(0, 0), (0.001, 1), (1.0, 1), (899.2, 900)])
     def test_a_delay_is_rounded_up(self, asked: float, sent: int):
-        entry = encoding.send_entry(0, Outgoing("m", "{}", {}, delay_s=asked))
+        entry = encoding.send_entry(0, Outgoing("m", "{}", {}, delay_s=asked), fifo=False)
         assert entry["DelaySeconds"] == sent
 
     def test_without_a_delay_the_queues_own_applies(self):
-        assert "DelaySeconds" not in encoding.send_entry(0, Outgoing("m", "{}", {}, delay_s=None))
+        entry = encoding.send_entry(0, Outgoing("m", "{}", {}, delay_s=None), fifo=False)
+        assert "DelaySeconds" not in entry
 
-    def test_a_group_is_a_fairness_hint_and_a_dedup_id_is_not_sent(self):
-        entry = encoding.send_entry(0, Outgoing("m", "{}", {}, group="g", dedup_id="d"))
+    def test_on_a_standard_queue_a_group_is_a_fairness_hint_and_a_dedup_id_is_not_sent(self):
+        message = Outgoing("m", "{}", {}, group="g", dedup_id="d")
+        entry = encoding.send_entry(0, message, fifo=False)
         assert entry["MessageGroupId"] == "g"
         assert "MessageDeduplicationId" not in entry
+
+    @pytest.mark.parametrize(("dedup_id", "sent"), [("d", "d"), (None, "m")])
+    def test_on_an_ordered_queue_the_message_id_stands_in_for_a_dedup_id(
+        self, dedup_id: str | None, sent: str
+    ):
+        message = Outgoing("m", "{}", {}, group="g", dedup_id=dedup_id)
+        entry = encoding.send_entry(0, message, fifo=True)
+        assert entry["MessageGroupId"] == "g"
+        assert entry["MessageDeduplicationId"] == sent
 
     def test_ids_are_positions(self):
         assert encoding.receipt_entries(["a", "b"], VisibilityTimeout=0) == [
