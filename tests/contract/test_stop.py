@@ -6,6 +6,8 @@ import time
 import pytest
 
 from mqtransport import MQApp
+from mqtransport.brokers.memory import MemoryBroker
+from mqtransport.testing import VirtualClock, run_virtual
 from mqtransport.testing.sqs_double import SQSDouble
 from tests.contract.support import Number, Numbers, check_balanced, consumer, eventually, sqs_app
 
@@ -44,6 +46,40 @@ async def test_stop_with_100_messages_and_half_the_handlers_slow(prefetch: int) 
         assert counts.released == counts.received - counts.acked
         assert (counts.abandoned_polls, counts.stuck, counts.lease_lost) == (0, 0, 0)
         check_balanced(counts)
+
+
+def test_deliveries_not_started_are_given_back_at_once_and_never_run() -> None:
+    """They wait behind a handler that has time to finish, and time for them would be left."""
+
+    async def main() -> None:
+        runs: list[int] = []
+
+        async def handle(body: Number) -> None:
+            runs.append(body.n)
+            await asyncio.sleep(5)
+
+        clock = VirtualClock()
+        broker = MemoryBroker(clock=clock)
+        await broker.connect()
+        app = MQApp(broker, clock=clock)
+        await fill(app, 4)
+        channel = await app.create_consuming_channel("orders", concurrency=1, prefetch=3)
+        channel.add_consumer(consumer(handle))
+        await app.start()
+        await asyncio.sleep(1)
+        assert (len(runs), channel.counts.in_hand) == (1, 4)
+
+        stopping = asyncio.create_task(app.stop(timeout=25))
+        await asyncio.sleep(1)
+        assert (channel.counts.released, channel.counts.in_hand) == (3, 1)
+        assert (await broker.describe("orders")).depth == 3
+        counts = (await stopping).consumed["orders"]
+        assert len(runs) == 1
+        assert (counts.acked, counts.released) == (1, 3)
+        check_balanced(counts)
+        await app.shutdown()
+
+    run_virtual(main)
 
 
 async def test_what_the_last_poll_brings_is_given_back_at_once() -> None:
