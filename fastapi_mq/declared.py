@@ -52,9 +52,11 @@ class ConsumedQueue:
         """Take the options of a further consumer.
 
         Raises:
-            UsageError: they contradict those of an earlier one: a queue has one channel.
+            UsageError: one of them is impossible, or they contradict those of an earlier one: a
+                queue has one channel.
         """
         given = {name: value for name, value in options.items() if value is not None}
+        _check_options(queue, given)
         for name, value in given.items():
             present = getattr(self, name)
             if present not in (None, value):
@@ -62,8 +64,6 @@ class ConsumedQueue:
                     f"queue {queue!r}: {name} is {present!r} for one consumer and {value!r} for "
                     f"another; a queue has one channel, so give it once"
                 )
-        if given.get("concurrency", 1) < 1:
-            raise UsageError(f"queue {queue!r}: concurrency must be 1 or more")
         for name, value in given.items():
             setattr(self, name, value)
 
@@ -155,6 +155,23 @@ def check_class(kind: object, base: type[Participant[Any]]) -> None:
             raise UsageError(f"{kind.__name__}: write async def consume(self, msg: Model)")
         # Bound to nothing: only its parameters behind self are read.
         read_call(kind.consume.__get__(object()), model, kind.__name__, dict(vars(kind)))
+
+
+def _check_options(queue: str, given: dict[str, Any]) -> None:
+    concurrency = given.get("concurrency", 1)
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
+        raise UsageError(
+            f"queue {queue!r}: concurrency must be a whole number, 1 or more, not {concurrency!r}"
+        )
+    dead_letter = given.get("dead_letter")
+    if dead_letter is not None and not isinstance(dead_letter, str):
+        raise UsageError(
+            f"queue {queue!r}: dead_letter must be the name of a queue, not {dead_letter!r}"
+        )
+    if dead_letter == queue:
+        raise UsageError(f"queue {queue!r} cannot be its own dead letter queue; name another one")
+    if not isinstance(retry := given.get("retry", Retry()), Retry):
+        raise UsageError(f"queue {queue!r}: retry must be a Retry(...), not {retry!r}")
 
 
 def _refuse_dependencies(function: Callable[..., Any], label: str) -> None:

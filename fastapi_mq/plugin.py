@@ -69,6 +69,9 @@ class FastMQ:
     ) -> None:
         if settings is not None and create is not None:
             raise UsageError("FastMQ: give settings or create, not both")
+        if settings is not None and not isinstance(settings, MQSettings):
+            # Not shown: what was meant for a settings object may hold a password.
+            raise UsageError("FastMQ: settings must be an MQSettings(...) object")
         if start_timeout_s <= 0:
             raise UsageError(f"FastMQ: start_timeout_s must be more than 0, not {start_timeout_s}")
         if not health_path.startswith("/"):
@@ -201,8 +204,10 @@ class FastMQ:
             This object, so that ``mq = FastMQ().init_app(app)`` reads well.
 
         Raises:
-            UsageError: another FastMQ equips the application already.
+            UsageError: it is no FastAPI application, or another FastMQ equips it already.
         """
+        if not isinstance(app, FastAPI):
+            raise UsageError(f"FastMQ: pass the FastAPI application, not {app!r}")
         present: object = getattr(app.state, "_fast_mq", None)
         if present is self:
             return self

@@ -188,6 +188,37 @@ def test_an_impossible_concurrency_is_refused_at_decoration(mq: FastMQ) -> None:
     assert "orders" in refusal(lambda: mq.consumer("orders", model=Order, concurrency=0)(_handle))
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("concurrency", "3", "whole number"),
+        ("concurrency", 2.5, "whole number"),
+        ("concurrency", True, "whole number"),
+        ("dead_letter", 5, "name of a queue"),
+        ("dead_letter", "orders", "its own dead letter queue"),
+        ("retry", 3, "Retry(...)"),
+    ],
+)
+def test_an_impossible_option_is_refused_at_decoration(
+    mq: FastMQ, option: str, value: Any, says: str
+) -> None:
+    text = refusal(lambda: mq.consumer("orders", model=Order, **{option: value})(_handle))
+    assert "'orders'" in text
+    assert says in text
+
+
+@pytest.mark.parametrize("wrong", ["app", FastAPI])
+def test_what_is_no_application_is_refused(wrong: Any) -> None:
+    assert "FastAPI application" in refusal(lambda: FastMQ(wrong))
+
+
+def test_what_is_no_settings_object_is_refused_and_not_shown() -> None:
+    wrong: Any = {"broker": "sqs", "password": "canary"}
+    text = refusal(lambda: FastMQ(settings=wrong))
+    assert "MQSettings" in text
+    assert "canary" not in text
+
+
 async def test_declaring_while_running_is_refused(mq: FastMQ) -> None:
     app = FastAPI(lifespan=mq.lifespan)
     known = mq.producer("orders", Order)
