@@ -229,9 +229,13 @@ class DeadLettersDown(MemoryBroker):
         return await super().send(queue, batch)
 
 
+@pytest.mark.parametrize("confirm", [True, False])
 @pytest.mark.parametrize("refuses", [False, True])
-def test_a_message_is_acked_only_after_its_copy_is_confirmed(refuses: bool) -> None:
-    """While the dead letter queue is down, or refuses, the message stays and comes again."""
+def test_a_message_is_acked_only_after_its_copy_is_confirmed(refuses: bool, confirm: bool) -> None:
+    """While the dead letter queue is down, or refuses, the message stays and comes again.
+
+    A copy is confirmed whatever the mode of its channel: a buffer would die with the process.
+    """
 
     async def main() -> None:
         clock = VirtualClock()
@@ -243,7 +247,7 @@ def test_a_message_is_acked_only_after_its_copy_is_confirmed(refuses: bool) -> N
             "orders", retry=Retry(max_attempts=1, backoff=Backoff(5, 5))
         )
         # Not dead_letter=: that gives the queue a redrive policy of its own as well.
-        channel.use_dead_letter_queue(await app.create_producing_channel("dlq"))
+        channel.use_dead_letter_queue(await app.create_producing_channel("dlq", confirm=confirm))
         channel.add_consumer(consumer(fail))
         out = await app.create_producing_channel("orders")
         if refuses:
