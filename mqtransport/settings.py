@@ -138,7 +138,15 @@ class MQSettings(BaseSettings):
             settings: what was given as an object; None reads the environment.
             url: the broker's URL, if it was given by itself.
             options: single settings by name.
+
+        Raises:
+            ConfigurationError: they cannot be right.
         """
+        # Neither is shown: what was put in the wrong place may hold a password.
+        if settings is not None and not isinstance(settings, MQSettings):
+            raise ConfigurationError("settings must be an MQSettings(...) object")
+        if url is not None and not isinstance(url, str):
+            raise ConfigurationError("the URL must be a str, as in MQApp.connect('memory://')")
         chosen = dict(options)
         if url is not None:
             chosen["url"] = url

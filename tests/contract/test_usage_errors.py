@@ -51,6 +51,20 @@ async def test_a_wrong_url(url: str, says: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"url": 9324}, "must be a str"),
+        ({"url": {"password": "secret"}}, "must be a str"),
+        ({"settings": {"password": "secret"}}, "an MQSettings(...) object"),
+    ],
+)
+async def test_a_url_or_settings_of_a_wrong_type(arguments: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(says)) as caught:
+        await MQApp.connect(**arguments)
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("region", ["Europe West", "eu_west_1", "eu-west-1.evil.example/"])
 async def test_a_wrong_region(region: str) -> None:
     with pytest.raises(ConfigurationError, match="region"):
