@@ -2,6 +2,7 @@
 
 import pytest
 
+from mqtransport.broker import DEFAULT_TIMEOUT_S
 from mqtransport.channel.options import SendOptions
 from mqtransport.policy import Backoff
 
@@ -19,3 +20,7 @@ def test_a_send_that_comes_after_an_outage_finds_no_pause_beyond_a_quarter_of_it
 ) -> None:
     backoff = SendOptions(send_timeout_s=send_timeout_s, backoff=given).backoff
     assert (backoff.first_s, backoff.max_s) == (pytest.approx(first_s), pytest.approx(max_s))
+
+
+def test_a_send_has_time_for_a_second_try_after_a_call_that_hangs() -> None:
+    assert SendOptions().send_timeout_s >= 2 * DEFAULT_TIMEOUT_S
