@@ -189,6 +189,7 @@ class Actions:
     def _send_batch(self, queue: Queue, params: Params) -> Result:
         entries = batches.read_entries(params)
         batches.check_total_size(entries)
+        queue.check_key()
         return batches.run(
             "SendMessageBatch", entries, lambda entry: self._send(queue, entry), self._faults
         )

@@ -43,9 +43,8 @@ _CHOICES = {
     "SqsManagedSseEnabled": ("true", "false"),
 }
 _JSON = frozenset({"Policy", "RedriveAllowPolicy", "RedrivePolicy"})
-_SETTABLE = frozenset(_RANGES) | _JSON | {"SqsManagedSseEnabled"}
-# Keys of one's own need AWS KMS, which the double has not; it says so instead of pretending.
-_UNSUPPORTED = frozenset({"KmsMasterKeyId"})
+_SETTABLE = frozenset(_RANGES) | _JSON | {"KmsMasterKeyId", "SqsManagedSseEnabled"}
+_KEY_REUSE_S = "300"
 COMPUTED = frozenset(
     {
         "ApproximateNumberOfMessages",
@@ -56,7 +55,7 @@ COMPUTED = frozenset(
         "QueueArn",
     }
 )
-READABLE = _SETTABLE | _UNSUPPORTED | _ONLY_FIFO | COMPUTED | {"All"}
+READABLE = _SETTABLE | _ONLY_FIFO | COMPUTED | {"All"}
 """The enumeration ``QueueAttributeName``: what ``GetQueueAttributes`` may be asked for."""
 
 MAX_RECEIVE_COUNT = 1_000
@@ -79,11 +78,12 @@ class Settings:
         self.update(given)
 
     def update(self, given: Mapping[str, str]) -> None:
-        """Set checked attributes; an empty policy removes it."""
+        """Set checked attributes; an empty policy or key removes it."""
         self._values.update(given)
-        for name in _JSON:
+        for name in (*_JSON, "KmsMasterKeyId"):
             if self._values.get(name) == "":
                 del self._values[name]
+        self._choose_encryption(given)
         self._numbers = {name: int(self._values[name]) for name in _RANGES if name in self._values}
         policy = json.loads(self._values.get("RedrivePolicy", "{}"))
         self.dead_letter_arn = policy.get("deadLetterTargetArn")
@@ -100,6 +100,11 @@ class Settings:
         """Whether equal deduplication ids matter only within a group."""
         return self._values.get("DeduplicationScope") == "messageGroup"
 
+    @property
+    def has_key(self) -> bool:
+        """Whether messages are encrypted with a KMS key."""
+        return "KmsMasterKeyId" in self._values
+
     def lower_limit(self, limit_bytes: int) -> None:
         """Set the size limit without the check for AWS's minimum of 1 KiB."""
         self.update({"MaximumMessageSize": str(limit_bytes)})
@@ -111,6 +116,14 @@ class Settings:
     def differing(self, given: Mapping[str, str]) -> str | None:
         """Return the first given attribute whose value differs from the queue's, or None."""
         return next((name for name in given if self._values.get(name) != given[name]), None)
+
+    def _choose_encryption(self, given: Mapping[str, str]) -> None:
+        # "Only one server-side encryption option is supported per queue" (SetQueueAttributes).
+        if given.get("KmsMasterKeyId"):
+            self._values["SqsManagedSseEnabled"] = "false"
+            self._values.setdefault("KmsDataKeyReusePeriodSeconds", _KEY_REUSE_S)
+        elif given.get("SqsManagedSseEnabled") == "true":
+            self._values.pop("KmsMasterKeyId", None)
 
     def values(self) -> dict[str, str]:
         """Return every attribute that is set."""
@@ -149,6 +162,12 @@ def check_changes(raw: Mapping[str, object], present: Settings) -> dict[str, str
 
 
 def _check_all(raw: Mapping[str, object], ordered: bool) -> dict[str, str]:
+    if raw.get("KmsMasterKeyId") and raw.get("SqsManagedSseEnabled") == "true":
+        raise SQSError(
+            "InvalidAttributeValue",
+            "You can use one type of server-side encryption (SSE) at one time. You can either "
+            "enable KMS SSE or SQS SSE.",
+        )
     checked: dict[str, str] = {}
     for name, value in raw.items():
         if not isinstance(value, str):
@@ -172,8 +191,6 @@ def _check_together(values: Mapping[str, str]) -> None:
 
 
 def _check(name: str, value: str) -> None:
-    if name in _UNSUPPORTED:
-        raise SQSError("UnsupportedOperation", f"The double does not support {name}.")
     if name not in _SETTABLE | _ONLY_FIFO:
         raise SQSError("InvalidAttributeName", f"Unknown Attribute {name}.")
     if name in _RANGES and not _in_range(value, *_RANGES[name]):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mqtransport.clock import Clock, SystemClock
 
 from .actions import Actions, read_receive, received
-from .errors import SQSError
+from .errors import KEY_ERRORS, SQSError
 from .faults import Chooser, EntryFault, Faults, chooser
 from .messages import MessageRecord, record_of
 from .polls import Polls
@@ -196,6 +196,28 @@ class SQSDouble(LoopBound):
             SQSError: ``QueueDoesNotExist``.
         """
         self.store.get(queue).max_in_flight = messages
+
+    @on_loop
+    def spoil_key(self, queue: str, error: str | None) -> None:
+        """Let sends and receives of a queue fail because its KMS key cannot be used.
+
+        Args:
+            queue: a queue with a ``KmsMasterKeyId``.
+            error: ``KmsAccessDenied``, ``KmsDisabled``, ``KmsInvalidKeyUsage``,
+                ``KmsInvalidState``, ``KmsNotFound``, ``KmsOptInRequired`` or ``KmsThrottled``;
+                None makes the key usable again.
+
+        Raises:
+            SQSError: ``QueueDoesNotExist``.
+            ValueError: the queue has no key, or there is no such error.
+        """
+        found = self.store.get(queue)
+        if not found.settings.has_key:
+            raise ValueError(f"queue {queue!r} has no KmsMasterKeyId")
+        if error is not None and error not in KEY_ERRORS:
+            raise ValueError(f"{error!r} is none of {', '.join(KEY_ERRORS)}")
+        found.key_error = error
+        found.changed(found)
 
     @on_loop
     def fail_entries(

@@ -2,7 +2,7 @@
 
 The names come from the service model (``service-2.json``, shipped in botocore); the codes of the
 older query protocol and the statuses from the ``awsQueryError`` traits of the same model, as the
-AWS SDK for JavaScript ships it (``@aws-sdk/client-sqs`` 3.1169, ``schemas_0.js``). The errors in
+AWS SDK for JavaScript ships it (``@aws-sdk/client-sqs`` 3.1175, ``schemas_0.js``). The errors in
 the namespace ``com.amazon.coral.*`` are common to all AWS services ("Common Error Types" in the
 Amazon SQS API Reference) and are not in the model.
 """
@@ -55,7 +55,16 @@ _KINDS = (
     ErrorKind("InvalidAttributeName", "InvalidAttributeName"),
     ErrorKind("InvalidAttributeValue", "InvalidAttributeValue"),
     _prefixed("InvalidBatchEntryId"),
+    ErrorKind("InvalidIdFormat", "InvalidIdFormat", has_message=False),
     ErrorKind("InvalidMessageContents", "InvalidMessageContents"),
+    ErrorKind("InvalidSecurity", "InvalidSecurity", 403),
+    ErrorKind("KmsAccessDenied", "KMS.AccessDeniedException"),
+    ErrorKind("KmsDisabled", "KMS.DisabledException"),
+    ErrorKind("KmsInvalidKeyUsage", "KMS.InvalidKeyUsageException"),
+    ErrorKind("KmsInvalidState", "KMS.InvalidStateException"),
+    ErrorKind("KmsNotFound", "KMS.NotFoundException"),
+    ErrorKind("KmsOptInRequired", "KMS.OptInRequired", 403),
+    ErrorKind("KmsThrottled", "KMS.ThrottlingException"),
     _prefixed("MessageNotInflight", has_message=False),
     ErrorKind("OverLimit", "OverLimit", 403),
     _prefixed("PurgeQueueInProgress", 403),
@@ -64,23 +73,38 @@ _KINDS = (
     ErrorKind("QueueNameExists", "QueueAlreadyExists"),
     ErrorKind("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid", 404),
     ErrorKind("RequestThrottled", "RequestThrottled", 403),
+    ErrorKind("ResourceNotFoundException", "ResourceNotFoundException", 404),
     _prefixed("TooManyEntriesInBatchRequest"),
     _prefixed("UnsupportedOperation"),
     ErrorKind("AccessDeniedException", "AccessDenied", 403, _COMMON),
+    ErrorKind("ExpiredTokenException", "ExpiredToken", 403, _COMMON),
+    ErrorKind("IncompleteSignatureException", "IncompleteSignature", 403, _COMMON),
     ErrorKind("InternalFailure", "InternalFailure", 500, _COMMON, sender_fault=False),
     ErrorKind("InvalidParameterValueException", "InvalidParameterValue", 400, _COMMON),
+    ErrorKind("InvalidSignatureException", "SignatureDoesNotMatch", 403, _COMMON),
     ErrorKind("MissingAuthenticationTokenException", "MissingAuthenticationToken", 403, _COMMON),
     ErrorKind("MissingRequiredParameterException", "MissingParameter", 400, _COMMON),
+    ErrorKind("NotAuthorized", "NotAuthorized", 401, _COMMON),
+    ErrorKind("OptInRequired", "OptInRequired", 403, _COMMON),
+    ErrorKind("RequestExpired", "RequestExpired", 400, _COMMON),
+    ErrorKind("RequestTimeoutException", "RequestTimeout", 408, _COMMON),
     ErrorKind("SerializationException", "MalformedInput", 400, _COMMON),
+    ErrorKind(
+        "ServiceUnavailableException", "ServiceUnavailable", 503, _COMMON, sender_fault=False
+    ),
     ErrorKind(
         "ThrottlingException", "ThrottlingException", 400, "com.amazon.coral.availability", False
     ),
     ErrorKind("UnknownOperationException", "InvalidAction", 400, _COMMON),
     ErrorKind("UnrecognizedClientException", "InvalidClientTokenId", 403, _COMMON),
+    ErrorKind("ValidationError", "ValidationError", 400, _COMMON),
 )
 
 KINDS = {kind.shape: kind for kind in _KINDS}
 """Every error that the double can answer with, by the name in ``__type``."""
+
+KEY_ERRORS = tuple(kind.shape for kind in _KINDS if kind.shape.startswith("Kms"))
+"""What sending to and receiving from a queue may answer when its KMS key cannot be used."""
 
 _BY_CODE = {kind.code: kind for kind in _KINDS}
 

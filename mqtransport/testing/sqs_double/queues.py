@@ -62,6 +62,7 @@ class Queue:
         self.receipts = receipts
         self.max_in_flight = MAX_IN_FLIGHT
         self.purged_at: float | None = None
+        self.key_error: str | None = None
         # Whoever waits for messages puts itself here; called when one may be or become visible.
         self.changed: Callable[[Queue], None] = _nobody
         self._clock = clock
@@ -71,6 +72,11 @@ class Queue:
         self._timers: list[tuple[float, int, Message]] = []
         self._ages: list[tuple[float, int, Message]] = []
         self._serial = itertools.count(1)
+
+    def check_key(self) -> None:
+        """Raise the error of a KMS key that cannot be used, while the queue has one."""
+        if self.key_error is not None and self.settings.has_key:
+            raise SQSError(self.key_error, "The queue's KMS key cannot be used.")
 
     def send(self, message: Message, delay_s: int | None = None) -> None:
         """Store a new message; without a delay of its own it gets the queue's."""

@@ -114,7 +114,11 @@ class Store:
         """Store a new message and return it.
 
         What a FIFO queue takes for a duplicate is not stored, and has the first one's id.
+
+        Raises:
+            SQSError: the queue's KMS key is unusable.
         """
+        queue.check_key()
         message = Message(
             message_id=str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
             contents=contents,
@@ -134,8 +138,9 @@ class Store:
         """Lease up to ``limit`` messages; exhausted ones go to the dead letter queue.
 
         Raises:
-            SQSError: ``OverLimit``: too many messages are in flight.
+            SQSError: ``OverLimit``: too many messages are in flight; or the key is unusable.
         """
+        queue.check_key()
         return queue.receive(limit, lease_s, self._dead_letter_queue(queue), attempt_id)
 
     def purge(self, queue: Queue) -> None:

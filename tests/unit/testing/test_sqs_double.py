@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import boto3
+import botocore.session
 import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
@@ -20,7 +21,7 @@ from botocore.exceptions import ClientError
 
 import mqtransport.testing.sqs_double as package
 from mqtransport.testing.sqs_double import SQSDouble, SQSError
-from mqtransport.testing.sqs_double.errors import KINDS
+from mqtransport.testing.sqs_double.errors import KEY_ERRORS, KINDS
 
 # aiohttp warns about bodies of more than 1 MiB in memory; SQS allows them, and aiobotocore does it.
 LARGE_BODY = "ignore:Sending a large body directly:ResourceWarning"
@@ -101,6 +102,23 @@ def given(**params):
     return prepare
 
 
+def spoilt(error):
+    async def prepare(double, sqs, url):
+        double.create_queue("secret", KmsMasterKeyId="alias/mine")
+        double.spoil_key("secret", error)
+        return {"QueueUrl": double.queue_url("secret"), "MessageBody": "x"}
+
+    return prepare
+
+
+def asked_for(error):
+    async def prepare(double, sqs, url):
+        double.throttle("*", code=error)
+        return {}
+
+    return prepare
+
+
 ENTRY = {"Id": "a", "MessageBody": "x"}
 
 MODELLED = {
@@ -133,7 +151,21 @@ MODELLED = {
         "ChangeMessageVisibilityBatch",
         given(Entries=[{"Id": str(n)} for n in range(11)]),
     ),
-    "UnsupportedOperation": ("SetQueueAttributes", given(Attributes={"KmsMasterKeyId": "alias/x"})),
+    "UnsupportedOperation": (
+        "SendMessage",
+        given(
+            MessageBody="x",
+            MessageAttributes={"a": {"DataType": "String", "StringListValues": ["x"]}},
+        ),
+    ),
+    **{name: ("SendMessage", spoilt(name)) for name in KEY_ERRORS},
+    # No rule of the double ends in these; a test has to ask for them.
+    "InvalidIdFormat": ("DeleteMessage", asked_for("InvalidIdFormat")),
+    "InvalidSecurity": ("DeleteMessage", asked_for("InvalidSecurity")),
+    "ResourceNotFoundException": (
+        "StartMessageMoveTask",
+        asked_for("ResourceNotFoundException"),
+    ),
 }
 
 
@@ -142,10 +174,17 @@ def method_of(client, action):
     return getattr(client, next(method for method, api in names if api == action))
 
 
-def test_every_error_that_the_model_knows_and_the_double_raises_is_in_the_table():
-    assert {name for name, kind in KINDS.items() if kind.namespace == "com.amazonaws.sqs"} == set(
-        MODELLED
-    )
+def model():
+    session = botocore.session.get_session()
+    return session.get_service_model("sqs")
+
+
+def test_the_double_knows_every_error_of_the_model_and_each_is_tried():
+    errors = {shape.name for shape in model().error_shapes}
+    assert len(errors) == 28
+    assert errors == {name for name, kind in KINDS.items() if kind.namespace == "com.amazonaws.sqs"}
+    assert errors == set(MODELLED)
+    assert len({kind.code for kind in KINDS.values()}) == len(KINDS)
 
 
 @pytest.mark.filterwarnings(LARGE_BODY)
@@ -195,6 +234,74 @@ async def test_every_action_on_a_missing_queue_raises_the_sdk_s_exception(double
     with pytest.raises(sqs.exceptions.QueueDoesNotExist) as caught:
         await method_of(sqs, action)(**params)
     assert caught.value.response["Error"]["Code"] == "AWS.SimpleQueueService.NonExistentQueue"
+
+
+COMMON = {
+    "AccessDenied": 403,
+    "ExpiredToken": 403,
+    "IncompleteSignature": 403,
+    "InternalFailure": 500,
+    "InvalidClientTokenId": 403,
+    "MissingAuthenticationToken": 403,
+    "NotAuthorized": 401,
+    "OptInRequired": 403,
+    "RequestExpired": 400,
+    "RequestTimeout": 408,
+    "ServiceUnavailable": 503,
+    "SignatureDoesNotMatch": 403,
+    "ThrottlingException": 400,
+    "ValidationError": 400,
+}
+
+
+@pytest.mark.parametrize("code", COMMON)
+async def test_a_common_error_that_a_test_asks_for_reaches_the_sdk(double, sqs, code):
+    double.throttle("SendMessage", code=code)
+    with pytest.raises(ClientError) as caught:
+        await sqs.send_message(QueueUrl=double.queue_url("q"), MessageBody="x")
+    assert caught.value.response["Error"]["Code"] == code
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == COMMON[code]
+    await sqs.send_message(QueueUrl=double.queue_url("q"), MessageBody="x")
+
+
+async def test_an_unusable_key_fails_sends_batches_and_receives_until_it_is_mended(double, sqs):
+    url = double.create_queue("secret", KmsMasterKeyId="alias/mine")
+    batch = {"QueueUrl": url, "Entries": [ENTRY]}
+    await sqs.send_message(QueueUrl=url, MessageBody="before")
+    double.spoil_key("secret", "KmsDisabled")
+    with pytest.raises(sqs.exceptions.KmsDisabled):
+        await sqs.send_message(QueueUrl=url, MessageBody="x")
+    with pytest.raises(sqs.exceptions.KmsDisabled):
+        await sqs.send_message_batch(**batch)
+    with pytest.raises(sqs.exceptions.KmsDisabled):
+        await sqs.receive_message(QueueUrl=url)
+    double.spoil_key("secret", None)
+    assert (await sqs.receive_message(QueueUrl=url))["Messages"][0]["Body"] == "before"
+    assert double.counts("secret") == (0, 1, 0)
+
+
+async def test_a_key_that_becomes_unusable_fails_the_poll_that_waits(double, sqs):
+    url = double.create_queue("secret", KmsMasterKeyId="alias/mine")
+    poll = asyncio.create_task(sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20))
+    await until(lambda: double.requests["ReceiveMessage"])
+    double.spoil_key("secret", "KmsAccessDenied")
+    with pytest.raises(sqs.exceptions.KmsAccessDenied):
+        await asyncio.wait_for(poll, 10)
+
+
+async def test_only_a_key_that_exists_can_be_spoilt_and_only_by_an_error_of_kms(double):
+    with pytest.raises(ValueError, match="no KmsMasterKeyId"):
+        double.spoil_key("q", "KmsDisabled")
+    double.create_queue("secret", KmsMasterKeyId="alias/mine")
+    with pytest.raises(ValueError, match="none of KmsAccessDenied"):
+        double.spoil_key("secret", "OverLimit")
+
+
+async def test_a_queue_that_gives_up_its_key_is_usable(double, sqs):
+    url = double.create_queue("secret", KmsMasterKeyId="alias/mine")
+    double.spoil_key("secret", "KmsNotFound")
+    await sqs.set_queue_attributes(QueueUrl=url, Attributes={"KmsMasterKeyId": ""})
+    await sqs.send_message(QueueUrl=url, MessageBody="x")
 
 
 @pytest.mark.parametrize(

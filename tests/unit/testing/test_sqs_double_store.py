@@ -441,7 +441,7 @@ def test_a_deleted_queue_s_name_is_free_again_after_60_seconds(sqs):
         ("Nonsense", "1", "InvalidAttributeName"),
         ("QueueArn", "x", "InvalidAttributeName"),
         ("DeduplicationScope", "queue", "InvalidAttributeName"),
-        ("KmsMasterKeyId", "alias/x", "UnsupportedOperation"),
+        ("KmsDataKeyReusePeriodSeconds", "59", "InvalidAttributeValue"),
     ],
 )
 @pytest.mark.parametrize("action", ["CreateQueue", "SetQueueAttributes"])
@@ -497,6 +497,34 @@ def test_attributes_set_later_take_effect_and_an_empty_policy_removes_it(sqs):
     sqs.one()
     sqs.clock.now += 7
     assert sqs.one()
+
+
+def shown(sqs, *names):
+    got = sqs("GetQueueAttributes", QueueUrl=sqs.url, AttributeNames=list(names))
+    return got["Attributes"]
+
+
+def test_a_kms_key_replaces_the_encryption_by_sqs_and_the_other_way_round(sqs):
+    names = ("KmsMasterKeyId", "SqsManagedSseEnabled", "KmsDataKeyReusePeriodSeconds")
+    key = {"KmsMasterKeyId": "alias/mine"}
+    sqs("SetQueueAttributes", QueueUrl=sqs.url, Attributes=key)
+    assert shown(sqs, *names) == {
+        "KmsMasterKeyId": "alias/mine",
+        "SqsManagedSseEnabled": "false",
+        "KmsDataKeyReusePeriodSeconds": "300",
+    }
+    sqs("SetQueueAttributes", QueueUrl=sqs.url, Attributes={"SqsManagedSseEnabled": "true"})
+    assert "KmsMasterKeyId" not in shown(sqs, *names)
+    sqs("SetQueueAttributes", QueueUrl=sqs.url, Attributes=key)
+    sqs("SetQueueAttributes", QueueUrl=sqs.url, Attributes={"KmsMasterKeyId": ""})
+    assert "KmsMasterKeyId" not in shown(sqs, *names)
+
+
+def test_two_encryptions_at_once_are_refused(sqs):
+    both = {"KmsMasterKeyId": "alias/mine", "SqsManagedSseEnabled": "true"}
+    for action in ("CreateQueue", "SetQueueAttributes"):
+        params = {"QueueUrl": sqs.url, "QueueName": "new", "Attributes": both}
+        assert sqs.code(action, **params) == "InvalidAttributeValue"
 
 
 def test_attributes_are_set_all_or_none(sqs):
