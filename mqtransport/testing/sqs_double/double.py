@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 from mqtransport.clock import Clock, SystemClock
 
 from .actions import Actions, read_receive, received
-from .errors import KEY_ERRORS, SQSError
-from .faults import Chooser, EntryFault, Faults, chooser
+from .controls import Controls
+from .errors import SQSError
 from .messages import MessageRecord, record_of
 from .polls import Polls
 from .server import Endpoint
 from .store import ACCOUNT, Store
-from .thread import LoopBound, in_thread, on_loop
+from .thread import in_thread, on_loop
 
 
 class Call(NamedTuple):
@@ -29,13 +29,13 @@ class Call(NamedTuple):
     entries: int
 
 
-class SQSDouble(LoopBound):
+class SQSDouble(Controls):
     """A strict double of Amazon SQS: an HTTP server for SDKs to talk to, in this process.
 
     It follows the rules that AWS documents, and raises the errors that AWS documents, where other
     emulators are lenient. A name that ends with ``.fifo`` and ``FifoQueue=True`` make a FIFO queue.
-    It has no users and verifies no signatures. Unlike AWS it is always consistent, keeps messages
-    in order, delivers no duplicates of its own accord, and short polls see all messages.
+    It has no users and verifies no signatures. Until :meth:`misbehave` is called it is kinder than
+    AWS: standard queues keep messages in order and repeat none, and short polls see all messages.
 
     ::
 
@@ -66,11 +66,10 @@ class SQSDouble(LoopBound):
         expected_access_key: str | None = None,
         seed: int | None = None,
     ) -> None:
-        self.store = Store(clock or SystemClock(), random.Random(seed))
+        super().__init__(Store(clock or SystemClock(), random.Random(seed)))
         self.requests: Counter[str] = Counter()
         self.log: list[Call] = []
         self.expected_access_key = expected_access_key
-        self._faults = Faults()
         self._address = (host, port)
         self._url = ""
         self._actions = Actions(self.store, self._faults, "")
@@ -178,105 +177,6 @@ class SQSDouble(LoopBound):
         """Look again at what is due: call it after a manual clock was moved."""
         if self._polls is not None:
             self._polls.wake()
-
-    @on_loop
-    def lower_limit(self, queue: str, limit_bytes: int) -> None:
-        """Set a queue's ``MaximumMessageSize``, also below AWS's minimum of 1,024 bytes.
-
-        Raises:
-            SQSError: ``QueueDoesNotExist``.
-        """
-        self.store.get(queue).settings.lower_limit(limit_bytes)
-
-    @on_loop
-    def limit_in_flight(self, queue: str, messages: int) -> None:
-        """Set how many messages may be in flight before ``OverLimit``; AWS's limit is 120,000.
-
-        Raises:
-            SQSError: ``QueueDoesNotExist``.
-        """
-        self.store.get(queue).max_in_flight = messages
-
-    @on_loop
-    def spoil_key(self, queue: str, error: str | None) -> None:
-        """Let sends and receives of a queue fail because its KMS key cannot be used.
-
-        Args:
-            queue: a queue with a ``KmsMasterKeyId``.
-            error: ``KmsAccessDenied``, ``KmsDisabled``, ``KmsInvalidKeyUsage``,
-                ``KmsInvalidState``, ``KmsNotFound``, ``KmsOptInRequired`` or ``KmsThrottled``;
-                None makes the key usable again.
-
-        Raises:
-            SQSError: ``QueueDoesNotExist``.
-            ValueError: the queue has no key, or there is no such error.
-        """
-        found = self.store.get(queue)
-        if not found.settings.has_key:
-            raise ValueError(f"queue {queue!r} has no KmsMasterKeyId")
-        if error is not None and error not in KEY_ERRORS:
-            raise ValueError(f"{error!r} is none of {', '.join(KEY_ERRORS)}")
-        found.key_error = error
-        found.changed(found)
-
-    @on_loop
-    def fail_entries(
-        self,
-        action: str,
-        chosen: Chooser | float,
-        *,
-        code: str = "InternalError",
-        sender_fault: bool = False,
-        seed: int = 0,
-    ) -> EntryFault:
-        """Put chosen entries of an action's batches into ``Failed``, not carried out.
-
-        Args:
-            action: ``SendMessageBatch``, ``DeleteMessageBatch``, ``ChangeMessageVisibilityBatch``.
-            chosen: a predicate on the entry, or the fraction of entries to hit.
-            code: the entry's ``Code``.
-            sender_fault: the entry's ``SenderFault``.
-            seed: seed of the fraction.
-
-        Returns:
-            The fault; its ``hits`` counts the entries.
-        """
-        choice = chooser(chosen, seed)
-        return self._faults.add(EntryFault(action, choice, code, sender_fault))
-
-    @on_loop
-    def drop_entries(
-        self, action: str, chosen: Chooser | float, *, applied: bool = False, seed: int = 0
-    ) -> EntryFault:
-        """Let chosen entries of an action's batches appear in neither list of the answer.
-
-        Args:
-            action: as for :meth:`fail_entries`.
-            chosen: as for :meth:`fail_entries`.
-            applied: whether they are carried out all the same.
-            seed: seed of the fraction.
-
-        Returns:
-            The fault; its ``hits`` counts the entries.
-        """
-        choice = chooser(chosen, seed)
-        return self._faults.add(EntryFault(action, choice, None, applied=applied))
-
-    @on_loop
-    def throttle(self, action: str, count: int = 1, *, code: str = "RequestThrottled") -> None:
-        """Refuse the next ``count`` requests of an action (``*``: of any).
-
-        Args:
-            action: the action.
-            count: how many requests.
-            code: ``RequestThrottled`` (403), ``ThrottlingException`` (400), or any other code.
-        """
-        self._faults.throttle(action, count, code)
-
-    @on_loop
-    def clear_faults(self) -> None:
-        """Lift everything that ``fail_entries``, ``drop_entries`` and ``throttle`` did."""
-        self._faults.clear()
 
     async def _dispatch(self, action: str, params: dict[str, Any]) -> dict[str, Any]:
         self._note(action, params)

@@ -10,6 +10,8 @@ from typing import Any
 
 from .errors import SQSError
 
+BATCHES = ("SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch")
+
 Chooser = Callable[[Mapping[str, Any]], bool]
 """Chooses entries of a batch; it is given the entry as it was sent."""
 
@@ -41,6 +43,8 @@ class Faults:
     def __init__(self) -> None:
         self._entries: list[EntryFault] = []
         self._throttled: dict[str, deque[str]] = {}
+        self._at_random: list[EntryFault] = []
+        self._throttles: Chooser = chooser(0.0, 0)
 
     def add(self, fault: EntryFault) -> EntryFault:
         """Put a fault in force and return it."""
@@ -51,27 +55,38 @@ class Faults:
         """Refuse the next ``count`` requests of an action (``*``: of any)."""
         self._throttled.setdefault(action, deque()).extend([code] * count)
 
+    def misbehave(self, seed: int, throttle: float, entry_failures: float) -> None:
+        """Refuse shares of all requests and of all entries of batches from now on, by seed."""
+        self._throttles = chooser(throttle, f"{seed} throttle")
+        self._at_random = [
+            EntryFault(action, chooser(entry_failures, f"{seed} {action}"), "InternalError")
+            for action in BATCHES
+        ]
+
     def clear(self) -> None:
         """Lift all faults."""
         self._entries.clear()
         self._throttled.clear()
+        self.misbehave(0, 0.0, 0.0)
 
     def check(self, action: str) -> None:
         """Raise the error of a throttled request."""
         waiting = self._throttled.get(action) or self._throttled.get("*")
         if waiting:
             raise SQSError(waiting.popleft(), "Rate exceeded")
+        if self._throttles({}):
+            raise SQSError("RequestThrottled", "Rate exceeded")
 
     def of_entry(self, action: str, entry: Mapping[str, Any]) -> EntryFault | None:
         """Return the fault that hits an entry, or None."""
-        for fault in self._entries:
+        for fault in (*self._entries, *self._at_random):
             if fault.action == action and fault.chooses(entry):
                 fault.hits += 1
                 return fault
         return None
 
 
-def chooser(choice: Chooser | float, seed: int) -> Chooser:
+def chooser(choice: Chooser | float, seed: int | str) -> Chooser:
     """Return a chooser: the predicate itself, or one that hits a fraction of entries by seed.
 
     Raises:

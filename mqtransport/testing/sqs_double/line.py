@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from .messages import Message, State
+from .misbehaviour import Misbehaviour
 
 
 class Line(Protocol):
@@ -32,13 +33,17 @@ class Line(Protocol):
 
 
 class StandardLine:
-    """First visible, first delivered: one of the orders that a standard queue may show.
+    """First visible, first delivered, unless the account misbehaves.
 
     A message deleted while it waits stays in place and is skipped, so each step costs the same
     however deep the queue is.
+
+    Args:
+        misbehaviour: chooses the order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, misbehaviour: Misbehaviour) -> None:
+        self._misbehaviour = misbehaviour
         self._waiting: deque[Message] = deque()
 
     def moved(self, message: Message, before: State) -> None:
@@ -47,11 +52,19 @@ class StandardLine:
             self._waiting.append(message)
 
     def draw(self) -> Iterator[Message]:
-        """Yield what is still visible, oldest first."""
-        while self._waiting:
-            message = self._waiting.popleft()
-            if message.state is State.VISIBLE:
+        """Yield what is still visible, and what is offered again."""
+        waiting = self._waiting
+        while waiting:
+            position = self._misbehaviour.position(len(waiting))
+            waiting[0], waiting[position] = waiting[position], waiting[0]
+            message = waiting.popleft()
+            if message.state is State.VISIBLE or message.offered:
                 yield message
+
+    def offer(self, message: Message) -> None:
+        """Let a message in flight be drawn once more."""
+        message.offered = message.repeated = True
+        self._waiting.append(message)
 
     def clear(self) -> None:
         """Forget all messages."""

@@ -29,7 +29,9 @@ class Message:
 
     ``receives`` is counted across queues and is the number that receives report; ``receives_here``
     is counted in the present queue and is compared with ``maxReceiveCount``. ``sequence`` is the
-    sequence number in a FIFO queue, and 0 in a standard one.
+    sequence number in a FIFO queue, and 0 in a standard one. ``offered`` lets it be received while
+    it is in flight, ``repeated`` that it was so once, ``survived`` that it was deleted and is there
+    all the same.
     """
 
     message_id: str
@@ -45,6 +47,9 @@ class Message:
     first_received_epoch_ms: int = 0
     received_at: float = 0.0
     source_arn: str | None = None
+    offered: bool = False
+    repeated: bool = False
+    survived: bool = False
 
     def __post_init__(self) -> None:
         self.body_md5 = md5_of_body(self.contents.body)

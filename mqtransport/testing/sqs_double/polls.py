@@ -89,7 +89,13 @@ class Polls:
             poll.fail(SQSError("QueueDoesNotExist", "The specified queue does not exist."))
 
     def _take(self, queue: Queue, request: ReceiveRequest) -> Taken:
-        return self._store.receive(queue, request.limit, request.lease_s, request.attempt_id)
+        return self._store.receive(
+            queue,
+            request.limit,
+            request.lease_s,
+            request.attempt_id,
+            short=request.wait_s == 0,
+        )
 
     def _changed(self, queue: Queue) -> None:
         if queue in self._waiting and queue not in self._called:

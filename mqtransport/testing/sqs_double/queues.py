@@ -123,6 +123,7 @@ class Queue:
             found.append((message, self._lease(message, lease)))
             if len(found) == min(limit, room):
                 break
+        self._delivered(found)
         return found
 
     def delete(self, handle: str) -> None:
@@ -135,7 +136,7 @@ class Queue:
         self._settle()
         message = self._messages.get(receipt.message_id)
         if message is not None and message.receives == receipt.receive:
-            self._forget(message)
+            self._discard(message)
 
     def change_lease(self, handle: str, lease_s: int) -> None:
         """Let the lease of a message in flight end ``lease_s`` seconds from now; 0 gives it back.
@@ -189,6 +190,12 @@ class Queue:
         self._settle()
         return list(self._messages.values())
 
+    def _delivered(self, taken: Taken) -> None:
+        """Take note of what a receive took."""
+
+    def _discard(self, message: Message) -> None:
+        self._forget(message)
+
     def _over_limit(self) -> Taken:
         raise SQSError("OverLimit", "Too many messages are in flight.")
 
@@ -218,6 +225,7 @@ class Queue:
         message.receives += 1
         message.receives_here += 1
         message.received_at = now
+        message.offered = False
         self._wait(message, State.IN_FLIGHT, now + lease_s)
         return self.receipts.write(message.message_id, message.receives)
 
@@ -263,6 +271,8 @@ class Queue:
     def _enter(self, message: Message, state: State) -> None:
         before, message.state = message.state, state
         message.timer = 0
+        if state is not State.IN_FLIGHT:
+            message.offered = message.repeated = False
         self._numbers[before] -= 1
         self._numbers[state] += 1
         self._line.moved(message, before)

@@ -14,11 +14,13 @@ from . import attributes
 from .attributes import Settings, check_changes, check_new_settings
 from .contents import Contents
 from .errors import SQSError, invalid_parameter
-from .line import OrderedLine, StandardLine
+from .line import OrderedLine
 from .messages import Message
+from .misbehaviour import Misbehaviour
 from .ordered import OrderedQueue
 from .queues import Queue, Taken
 from .receipts import ReceiptBook
+from .standard import StandardQueue
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -50,6 +52,7 @@ class Store:
 
     def __init__(self, clock: Clock, source: random.Random) -> None:
         self.clock = clock
+        self.misbehaviour = Misbehaviour()
         self._random = source
         self._key = source.randbytes(32)
         self._queues: dict[str, Queue] = {}
@@ -134,13 +137,26 @@ class Store:
         limit: int = 1,
         lease_s: int | None = None,
         attempt_id: str | None = None,
+        *,
+        short: bool = False,
     ) -> Taken:
         """Lease up to ``limit`` messages; exhausted ones go to the dead letter queue.
+
+        Args:
+            queue: the queue.
+            limit: how many messages, at most.
+            lease_s: for how long; None: the queue's own ``VisibilityTimeout``.
+            attempt_id: the ``ReceiveRequestAttemptId``, for FIFO queues.
+            short: whether it is a short poll, which may overlook messages of a standard queue.
 
         Raises:
             SQSError: ``OverLimit``: too many messages are in flight; or the key is unusable.
         """
         queue.check_key()
+        if short and not queue.settings.ordered:
+            limit = self.misbehaviour.limit(limit)
+            if not limit:
+                return []
         return queue.receive(limit, lease_s, self._dead_letter_queue(queue), attempt_id)
 
     def purge(self, queue: Queue) -> None:
@@ -192,7 +208,7 @@ class Store:
         if own.ordered:
             queue = OrderedQueue(name, arn, own, clock, receipts, OrderedLine(), self._sequence)
         else:
-            queue = Queue(name, arn, own, clock, receipts, StandardLine())
+            queue = StandardQueue(name, arn, own, clock, receipts, self.misbehaviour)
         self._queues[name] = queue
         now = int(self.clock.time())
         self._created[name] = (now, now)

@@ -37,7 +37,9 @@ class Account:
         if action == "ReceiveMessage":
             queue = self.actions.queue_of(params)
             request = read_receive(queue, params)
-            taken = self.store.receive(queue, request.limit, request.lease_s, request.attempt_id)
+            taken = self.store.receive(
+                queue, request.limit, request.lease_s, request.attempt_id, short=True
+            )
             return received(taken, request)
         return self.actions.run(action, params)
 
