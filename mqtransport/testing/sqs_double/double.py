@@ -18,7 +18,7 @@ from .messages import MessageRecord, record_of
 from .polls import Polls
 from .server import Endpoint
 from .store import ACCOUNT, Store
-from .thread import in_thread, on_loop
+from .thread import in_thread, on_loop, on_loop_async
 
 
 class Call(NamedTuple):
@@ -125,10 +125,30 @@ class SQSDouble(Controls):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._polls is not None:
-            self._polls.end_all()
+        self._end_polls()
         await self._endpoint.aclose()
         self._unbind()
+
+    @on_loop_async
+    async def down(self) -> None:
+        """Go away like a server that dies: connections are reset, new ones refused.
+
+        Queues and messages are kept; polls that wait take nothing more. In a synchronous test:
+        ``asyncio.run(double.down())``. While it is down, this does nothing.
+        """
+        await self._endpoint.reset(cut=self._end_polls)
+
+    @on_loop_async
+    async def up(self) -> None:
+        """Come back after :meth:`down`, at the same URL; while it is up, this does nothing.
+
+        Raises:
+            RuntimeError: the double was not started, or has ended.
+        """
+        if self._loop is None:
+            raise RuntimeError("the double is not running")
+        if not self._endpoint.is_up:
+            await self._endpoint.start(*self._address)
 
     def queue_url(self, name: str) -> str:
         """Return the URL that SQS would give for a queue of this name."""
@@ -186,6 +206,10 @@ class SQSDouble(Controls):
         queue = self._actions.queue_of(params)
         request = read_receive(queue, params)
         return received(await self._running_polls().receive(queue, request), request)
+
+    def _end_polls(self) -> None:
+        if self._polls is not None:
+            self._polls.end_all()
 
     def _running_polls(self) -> Polls:
         if self._polls is None:

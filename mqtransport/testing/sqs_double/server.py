@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
+import struct
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -24,6 +26,7 @@ MAX_REQUEST_BYTES = 64 * 1_048_576
 """A batch of 1 MiB can be six times as long in JSON, where a character may become ``\\uXXXX``."""
 
 _END_TIMEOUT_S = 2.0
+_BACKLOG = 1_024
 _ACCESS_KEY = re.compile(r"Credential=([^/,\s]+)/")
 
 Dispatch = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -46,6 +49,7 @@ class Endpoint:
         self._access_key = access_key
         self._cancel_gone = cancel_gone
         self._runner: web.ServerRunner | None = None
+        self._listener: socket.socket | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port."""
@@ -57,15 +61,47 @@ class Endpoint:
         )
         self._runner = runner = web.ServerRunner(server, shutdown_timeout=_END_TIMEOUT_S)
         await runner.setup()
-        await web.TCPSite(runner, host, port, backlog=1_024).start()
+        listener = self._listener or _bind(host, port)
+        self._listener = None
+        await web.SockSite(runner, listener, backlog=_BACKLOG).start()
         bound: int = runner.addresses[0][1]
         return bound
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it listens."""
+        return self._runner is not None
+
+    async def reset(self, cut: Callable[[], None]) -> None:
+        """Stop listening and reset every connection; the port stays ours, and refuses.
+
+        Args:
+            cut: called when no answer can reach a client any more, to end what still waits.
+        """
+        runner = self._runner
+        if runner is None:
+            return
+        host, port = runner.addresses[0][:2]
+        for site in list(runner.sites):
+            await site.stop()
+        # Bound, but not listening: nobody else can get the port before we are back.
+        self._listener = _bind(host, port)
+        for connection in runner.server.connections if runner.server else ():
+            _reset(connection.transport)
+        cut()
+        await self._end(runner)
+
     async def aclose(self) -> None:
         """Stop listening and end every connection."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+            await self._end(self._runner)
+
+    async def _end(self, runner: web.ServerRunner) -> None:
+        self._runner = None
+        await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         try:
@@ -85,6 +121,29 @@ class Endpoint:
         if found.group(1) != wanted:
             text = "The security token included in the request is invalid."
             raise SQSError("InvalidClientTokenId", text)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # As asyncio does: connections that linger from before must not keep us from the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _reset(transport: asyncio.BaseTransport | None) -> None:
+    if not isinstance(transport, asyncio.WriteTransport):
+        return
+    found = transport.get_extra_info("socket")
+    if found is not None:
+        # Zero seconds of lingering: the peer sees a reset, and not the end of the stream.
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _make_request(

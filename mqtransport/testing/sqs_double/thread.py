@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 CALL_TIMEOUT_S = 30.0
 """How long a call waits for the tool's thread; it does no more than a few lines of work."""
@@ -51,6 +51,26 @@ def on_loop(
         result: Future[R] = Future()
         loop.call_soon_threadsafe(_fulfil, result, functools.partial(method, self, *args, **kwargs))
         return result.result(CALL_TIMEOUT_S)
+
+    return call
+
+
+def on_loop_async(
+    method: Callable[Concatenate[LoopBoundT, P], Awaitable[R]],
+) -> Callable[Concatenate[LoopBoundT, P], Coroutine[Any, Any, R]]:
+    """Let an asynchronous method run in its tool's event loop, whichever loop awaits it."""
+
+    @functools.wraps(method)
+    async def call(self: LoopBoundT, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        loop = self._loop
+        if loop is None or loop is asyncio.get_running_loop():
+            return await method(self, *args, **kwargs)
+
+        async def there() -> R:
+            return await method(self, *args, **kwargs)
+
+        result = asyncio.run_coroutine_threadsafe(there(), loop)
+        return await asyncio.wait_for(asyncio.wrap_future(result), CALL_TIMEOUT_S)
 
     return call
 
