@@ -238,7 +238,11 @@ def _check_allow(document: Mapping[str, object]) -> None:
     permission, sources = document.get("redrivePermission"), document.get("sourceQueueArns")
     if permission not in ("allowAll", "denyAll", "byQueue"):
         raise invalid_value("RedriveAllowPolicy")
-    if (permission == "byQueue") != (isinstance(sources, list) and 1 <= len(sources) <= 10):
+    if permission == "byQueue":
+        fits = isinstance(sources, list) and 1 <= len(sources) <= 10
+    else:
+        fits = sources is None
+    if not fits:
         raise invalid_value("RedriveAllowPolicy")
 
 

@@ -30,7 +30,9 @@ class Controls(LoopBound):
 
     @on_loop
     def limit_in_flight(self, queue: str, messages: int) -> None:
-        """Set how many messages may be in flight before ``OverLimit``; AWS's limit is 120,000.
+        """Set how many messages may be in flight; AWS's limit is 120,000.
+
+        A standard queue then answers ``OverLimit``, a FIFO queue without messages.
 
         Raises:
             SQSError: ``QueueDoesNotExist``.

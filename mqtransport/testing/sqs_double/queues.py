@@ -24,7 +24,8 @@ MAX_LEASE_S = 43_200
 """12 hours from the receive, all changes together (ChangeMessageVisibility)."""
 
 MAX_IN_FLIGHT = 120_000
-"""Messages in flight in a standard queue before ``OverLimit`` (ChangeMessageVisibility)."""
+"""Messages in flight in a queue: then a standard one answers ``OverLimit``, and a FIFO one without
+messages (ChangeMessageVisibility)."""
 
 
 Taken = list[tuple[Message, str]]

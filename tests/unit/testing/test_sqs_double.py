@@ -731,7 +731,7 @@ def test_a_double_that_cannot_start_in_its_thread_says_why_to_the_caller():
 def test_the_process_prints_its_url_first_and_ends_cleanly_on_a_signal(number):
     command = [sys.executable, "-m", "mqtransport.testing.sqs_double", "--port", "0"]
     with subprocess.Popen(
-        [*command, "--queue", "a", "--queue", "b"],
+        [*command, "--queue", "a", "--queue", "b.fifo"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -741,7 +741,7 @@ def test_the_process_prints_its_url_first_and_ends_cleanly_on_a_signal(number):
             client = boto_client(url)
             names = [found.rpartition("/")[2] for found in client.list_queues()["QueueUrls"]]
             client.close()
-            assert names == ["a", "b"]
+            assert names == ["a", "b.fifo"]
             process.send_signal(number)
             assert process.wait(30) == 0
             assert process.stderr.read() == ""

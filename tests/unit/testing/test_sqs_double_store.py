@@ -376,6 +376,34 @@ def test_a_wrong_redrive_policy_is_refused(sqs, policy):
     assert sqs.store.names() == ["q"]
 
 
+def test_a_count_of_receives_may_be_a_string_of_digits(sqs):
+    sqs.create("dead")
+    policy = {"deadLetterTargetArn": ARN + "dead", "maxReceiveCount": "1"}
+    attributes = {"RedrivePolicy": json.dumps(policy), "VisibilityTimeout": "0"}
+    sqs("SetQueueAttributes", QueueUrl=sqs.url, Attributes=attributes)
+    sqs.send()
+    sqs.one()
+    assert sqs.receive() == []
+    assert sqs.counts("dead") == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"redrivePermission": "everybody"},
+        {"redrivePermission": "byQueue"},
+        {"redrivePermission": "byQueue", "sourceQueueArns": []},
+        {"redrivePermission": "byQueue", "sourceQueueArns": [ARN + "q"] * 11},
+        {"redrivePermission": "allowAll", "sourceQueueArns": [ARN + "q"]},
+        {"redrivePermission": "allowAll", "sourceQueueArns": [ARN + "q"] * 11},
+    ],
+)
+def test_a_wrong_policy_of_a_dead_letter_queue_is_refused(sqs, policy):
+    attributes = {"RedriveAllowPolicy": json.dumps(policy)}
+    code = sqs.code("SetQueueAttributes", QueueUrl=sqs.url, Attributes=attributes)
+    assert code == "InvalidAttributeValue"
+
+
 def test_a_dead_letter_queue_may_deny_sources(sqs):
     sqs.create("dead", RedriveAllowPolicy='{"redrivePermission":"denyAll"}')
     attributes = {"RedrivePolicy": sqs.policy("dead", 5)}
@@ -538,6 +566,16 @@ def test_a_queue_s_own_size_limit_is_enforced(sqs):
     sqs.send("x" * 1_024, url)
     params = {"QueueUrl": url, "MessageBody": "x" * 1_025}
     assert sqs.code("SendMessage", **params) == "InvalidParameterValue"
+
+
+def test_a_message_may_hold_one_mebibyte_with_its_attributes_and_no_byte_more(sqs):
+    attributes = {"name": {"DataType": "String", "StringValue": "v"}}
+    room = 1_048_576 - len("name") - len("String") - len("v")
+    sqs.send("x" * room, MessageAttributes=attributes)
+    params = {"MessageBody": "x" * (room + 1), "MessageAttributes": attributes}
+    assert sqs.code("SendMessage", QueueUrl=sqs.url, **params) == "InvalidParameterValue"
+    entries = [{"Id": "a", **params, "MessageBody": "x" * room}]
+    assert sqs("SendMessageBatch", QueueUrl=sqs.url, Entries=entries)["Successful"]
 
 
 def test_a_purge_deletes_messages_in_every_state_and_only_once_in_60_seconds(sqs):
