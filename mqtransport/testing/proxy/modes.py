@@ -77,11 +77,8 @@ def _refusal(kind: ErrorKind, text: str, *, query_code: bool = True) -> bytes:
 
 
 _REASONS = {400: "Bad Request", 403: "Forbidden", 500: "Internal Server Error"}
-_COMMON = "com.amazon.coral.service"
-# The two that the double never answers. The codes are AWS's "Common Error Types" (Amazon SQS API
-# Reference); the names in the JSON protocol are those of other AWS services that speak it.
-_EXPIRED = ErrorKind("ExpiredTokenException", "ExpiredToken", 403, _COMMON)
-_SIGNATURE = ErrorKind("InvalidSignatureException", "SignatureDoesNotMatch", 403, _COMMON)
+_EXPIRED = KINDS["ExpiredTokenException"]
+_SIGNATURE = KINDS["InvalidSignatureException"]
 _DENIED = KINDS["AccessDeniedException"]
 _DENIED_TEXT = "User is not authorized to perform this action on this resource."
 # As moto answers for IAM; botocore looks for JSON in it and then only knows the status.
