@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NoReturn
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
 
 from mqtransport import wire
@@ -22,6 +23,13 @@ from mqtransport.participants import Producer
 
 MAX_LISTED = 50
 """A validation error with more faults than this is only counted."""
+
+MASK = "**********"
+"""What pydantic writes in place of a secret."""
+
+_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+_UNKNOWN = object()
+_SECRETS = (Secret, SecretStr, SecretBytes)
 
 # Python and pydantic refuse to read integers of more digits.
 _HUGE_INTEGER = re.compile(r"[0-9]{4301}")
@@ -96,15 +104,19 @@ class Packer:
         Raises:
             MessageRefusedError: it has no JSON form that its own model can read.
         """
+        why = None
         try:
             text = message.model_dump_json(by_alias=True)
-            if "null" in text:
-                # pydantic writes NaN and infinity as null without a word.
-                _refuse_non_finite(message.model_dump())
+            if "null" in text or MASK[:2] in text:  # a Secret may have a mask of its own
+                dumped = message.model_dump()
+                if _is_doubtful(dumped):
+                    why = _why_unfaithful(dumped, json.loads(text))
             if "NaN" in text or "Infinity" in text or _HUGE_INTEGER.search(text):
                 json.loads(text, parse_constant=_no_constant)
         except (PydanticSerializationError, ValueError) as error:
             self.refuse(label, message_id, "it has no JSON form", error)
+        if why is not None:
+            self.refuse(label, message_id, why)
         return text
 
     def text_of_body(self, name: str, body: object, message_id: str) -> str:
@@ -115,11 +127,16 @@ class Packer:
         """
         if not isinstance(body, Mapping):
             raise UsageError(f"message {name!r}: the body must be a mapping, not {type(body)}")
+        why = None
         try:
             text = to_json(dict(body), inf_nan_mode="constants").decode()
-            json.loads(text, parse_constant=_no_constant)
+            written = json.loads(text, parse_constant=_no_constant)
+            if MASK[:2] in text:  # a secret, maybe one of a model in the body
+                why = _why_unfaithful(_ANYTHING.dump_python(dict(body)), written)
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             self.refuse(name, message_id, "the body has no JSON form", error)
+        if why is not None:
+            self.refuse(name, message_id, why)
         return text
 
     def refuse(
@@ -212,15 +229,49 @@ def _check_words(name: object, message_id: object, headers: object) -> None:
             raise UsageError(f"header {key!r}: names and values of headers must be str")
 
 
-def _refuse_non_finite(value: object) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is not JSON")
+def _is_doubtful(value: object) -> bool:
+    """Return whether it holds what pydantic may write as something else; quick."""
+    if value is None or isinstance(value, str | int | bytes):
+        return False
+    if isinstance(value, float):
+        return not math.isfinite(value)
     if isinstance(value, Mapping):
-        value = value.values()
-    elif not isinstance(value, list | tuple | set | frozenset):
-        return
-    for one in value:
-        _refuse_non_finite(one)
+        return any(map(_is_doubtful, value)) or any(map(_is_doubtful, value.values()))
+    if isinstance(value, Collection):
+        return any(map(_is_doubtful, value))
+    return isinstance(value, _SECRETS)
+
+
+def _why_unfaithful(value: object, written: object, field: str = "") -> str | None:
+    """Return what pydantic wrote as something else without a word, or None if nothing is.
+
+    Args:
+        value: what the model holds.
+        written: what its JSON text holds in that place.
+        field: the field of the message in which it lies; empty for the message itself.
+    """
+    if isinstance(value, float):
+        if not math.isfinite(value) and (written is None or written is _UNKNOWN):
+            return f"field {field!r} holds {value}, which JSON lacks"
+    elif isinstance(value, _SECRETS):
+        if written is _UNKNOWN or (written and written in (MASK, str(value))):
+            return (
+                f"field {field!r} holds a secret, which is written as asterisks; give it a "
+                f"serializer (field_serializer) that writes what the consumer needs"
+            )
+    elif isinstance(value, Mapping) and isinstance(written, Mapping):
+        for (key, one), (name, wrote) in zip(value.items(), written.items(), strict=False):
+            label = field or str(key)
+            if why := _why_unfaithful(key, name, label) or _why_unfaithful(one, wrote, label):
+                return why
+    elif isinstance(value, Collection) and not isinstance(value, str | bytes):
+        places: Iterable[object] = written if isinstance(written, list) else ()
+        if isinstance(value, Set) or written is _UNKNOWN:
+            places = repeat(_UNKNOWN)  # a set is dumped and written in orders of their own
+        for one, wrote in zip(value, places, strict=False):
+            if why := _why_unfaithful(one, wrote, field):
+                return why
+    return None
 
 
 def _no_constant(text: str) -> NoReturn:

@@ -1,12 +1,22 @@
 """Packing: what is refused before it is sent, and export and import as plain data."""
 
 import json
+import traceback
+from collections import deque
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+)
 
 from mqtransport import wire
 from mqtransport.channel.outgoing import Packer, export_record, import_record, summarise
@@ -112,14 +122,90 @@ def test_a_number_that_json_lacks_is_refused(value: float) -> None:
         PACKER.text_of_model("n", Price(amount=value), "m1")
 
 
-@pytest.mark.parametrize("annotation", [float | None, Any, list[float | None]])
-def test_a_number_that_json_lacks_is_not_turned_into_null(annotation: Any) -> None:
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (float | None, NAN),
+        (Any, NAN),
+        (list[float | None], [NAN]),
+        (deque[float], [1.0, NAN]),
+        (tuple[float, ...], (1.0, NAN)),
+        (set[float], {1.0, NAN}),
+        (frozenset[tuple[float, int]], {(NAN, 1)}),
+        (dict[str, list[float]], {"a": [NAN]}),
+    ],
+)
+def test_a_number_that_json_lacks_is_not_turned_into_null(annotation: Any, value: Any) -> None:
     class Price(BaseModel):
         amount: annotation
 
-    value = [float("nan")] if annotation == list[float | None] else float("nan")
-    with pytest.raises(MessageRefusedError):
+    with pytest.raises(MessageRefusedError, match="field 'amount' holds nan"):
         PACKER.text_of_model("n", Price(amount=value), "m1")
+
+
+class OwnMask(Secret[str]):
+    def _display(self) -> str:
+        return "**/**"
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (SecretStr, CANARY),
+        (SecretBytes, CANARY.encode()),
+        (Secret[str], CANARY),
+        (OwnMask, CANARY),
+        (Any, SecretStr(CANARY)),
+        (deque[SecretStr], [CANARY]),
+        (set[SecretStr], {CANARY}),
+        (dict[SecretStr, int], {CANARY: 1, CANARY + "2": 2}),
+        (Login, {"user": "u", "password": CANARY}),
+    ],
+)
+def test_a_secret_is_refused_and_not_sent_as_asterisks(annotation: Any, value: Any) -> None:
+    class Holder(BaseModel):
+        id: int = 1
+        held: annotation
+
+    with pytest.raises(MessageRefusedError, match="field 'held' holds a secret") as caught:
+        PACKER.text_of_model("n", Holder(held=value), "m1")
+    assert "field_serializer" in str(caught.value)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("held", [SecretStr(CANARY), Login(user="u", password=CANARY)])  # type: ignore[arg-type]
+def test_a_secret_in_a_body_is_refused_too(held: object) -> None:
+    with pytest.raises(MessageRefusedError, match="field 'held' holds a secret"):
+        PACKER.text_of_body("n", {"id": 1, "held": [held]}, "m1")
+    assert PACKER.text_of_body("n", {"note": "*" * 20}, "m1")
+
+
+@pytest.mark.parametrize("when", ["always", "json"])
+def test_a_secret_with_a_serializer_is_sent_as_it_says(when: Any) -> None:
+    class Key(BaseModel):
+        key: SecretStr
+        note: str | None = None
+        empty: SecretStr = SecretStr("")
+
+        @field_serializer("key", when_used=when)
+        def show(self, value: SecretStr) -> str:
+            return value.get_secret_value()
+
+    for note in (None, "**********"):  # whatever makes the packer look closer
+        text = PACKER.text_of_model("n", Key(key=SecretStr(CANARY), note=note), "m1")
+        assert json.loads(text) == {"key": CANARY, "note": note, "empty": ""}
+
+
+def test_asterisks_that_are_no_secret_are_sent() -> None:
+    assert PACKER.text_of_model("n", Order(id=1, note="*" * 20), "m1")
 
 
 @pytest.mark.parametrize(
