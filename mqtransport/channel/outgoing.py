@@ -108,7 +108,7 @@ class Packer:
         try:
             text = message.model_dump_json(by_alias=True)
             if "null" in text or MASK[:2] in text:  # a Secret may have a mask of its own
-                dumped = message.model_dump()
+                dumped = _dumped(message)
                 if _is_doubtful(dumped):
                     why = _why_unfaithful(dumped, json.loads(text))
             if "NaN" in text or "Infinity" in text or _HUGE_INTEGER.search(text):
@@ -227,6 +227,13 @@ def _check_words(name: object, message_id: object, headers: object) -> None:
     for key, value in (headers or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise UsageError(f"header {key!r}: names and values of headers must be str")
+
+
+def _dumped(message: BaseModel) -> object:
+    try:
+        return message.model_dump()
+    except TypeError:  # a set of models: pydantic makes dicts of them, which no set can hold
+        return None
 
 
 def _is_doubtful(value: object) -> bool:

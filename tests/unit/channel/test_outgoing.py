@@ -228,6 +228,19 @@ def test_whether_a_message_is_refused_does_not_hang_on_a_null_in_it(note: str | 
     assert PACKER.text_of_model("n", OneWay(id=1, note=note), "m1")
 
 
+def test_a_set_of_models_is_sent_whatever_stands_beside_it() -> None:
+    class Tag(BaseModel, frozen=True):
+        name: str
+
+    class Tagged(BaseModel):
+        tags: set[Tag]
+        note: str | None = None
+
+    for note in ("some", None):
+        text = PACKER.text_of_model("n", Tagged(tags={Tag(name="t")}, note=note), "m1")
+        assert json.loads(text) == {"tags": [{"name": "t"}], "note": note}
+
+
 def test_a_model_without_a_json_form_is_refused() -> None:
     class Odd(BaseModel):
         model_config = {"arbitrary_types_allowed": True}
