@@ -136,6 +136,7 @@ class Producer(Participant[M]):
                 sent; nothing was sent.
             SendError: the broker did not confirm it in time; see ``outcome``.
             NotStartedError: the producer has no channel, or the channel does not run.
+            UsageError: the app runs in another event loop.
         """
         return await self.channel.submit_fields(self, fields)
 
@@ -167,6 +168,7 @@ class Producer(Participant[M]):
             MessageRefusedError: a foreign model, too large, illegal; nothing was sent.
             SendError: the broker did not confirm it in time; see ``outcome``.
             NotStartedError: the producer has no channel, or the channel does not run.
+            UsageError: the app runs in another event loop.
         """
         extras = SendExtras(delay_s, group, dedup_id, headers, message_id)
         return await self.channel.submit_model(self, message, extras)
@@ -208,7 +210,8 @@ class Consumer(Participant[M], ABC):
 
         Write it as ``async def consume(self, msg: Model, mq_app: MQApp)``. The first argument
         is always the body; the second, unless annotated otherwise, the MQApp; an argument
-        annotated ``Delivery`` gets the delivery. A plain ``def`` runs in a thread.
+        annotated ``Delivery`` gets the delivery. A plain ``def`` runs in a thread; to send
+        there, it hands the send to the app's event loop.
 
         Whatever it raises is a failure and follows the channel's retry policy;
         ConsumeMessageError rejects the message for good, RetryMessage asks for a delay.

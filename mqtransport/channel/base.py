@@ -183,3 +183,14 @@ class Channel(ABC):
     def _refuse_if_closed(self) -> None:
         if self._app.closed:
             raise ClosedError(f"the app of channel {self.name!r} was shut down; make a new one")
+
+    def _refuse_other_loop(self) -> None:
+        """Refuse a call from another event loop: what it waits for would never wake it."""
+        task = self._task
+        if task is None or task.done() or task.get_loop() is asyncio.get_running_loop():
+            return
+        raise UsageError(
+            f"queue {self.name!r}: the app runs in another event loop; from a thread, as a plain "
+            f"def handler is, call asyncio.run_coroutine_threadsafe(producer.send(...), "
+            f"loop).result(), where loop is asyncio.get_running_loop() of where the app was started"
+        )

@@ -167,6 +167,7 @@ class ProducingChannel(Channel):
         self, producer: Producer[Any], messages: Sequence[BaseModel]
     ) -> list[Sent | SendError]:
         """Send several models; ``Producer.send_many`` is the way to call it."""
+        self._refuse_other_loop()
         if self._options.confirm:
             self._sender.require_running()
         results: list[Sent | SendError] = []
@@ -246,6 +247,7 @@ class ProducingChannel(Channel):
 
     async def _submit(self, name: str, text: str, message_id: str, extras: SendExtras) -> Sent:
         self._refuse_if_closed()
+        self._refuse_other_loop()
         started = self._tools.clock.monotonic()
         entry = await self._pack(name, text, message_id, extras)
         self._refuse_if_closed()  # packing may have taken a while
