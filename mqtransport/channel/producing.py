@@ -221,11 +221,7 @@ class ProducingChannel(Channel):
 
         Messages that are in the buffer already are left out, so importing twice is harmless.
         """
-        present = {entry.message.id for entry in self._sender.outbox}
-        for entry in entries:
-            if entry.message.id not in present:
-                present.add(entry.message.id)
-                self._sender.put(entry)
+        self._sender.take_in(entries)
 
     async def flush_and_stop(self, timeout_s: float) -> int:
         """Send what is in the outbox, for at most ``timeout_s``; return how many are left.

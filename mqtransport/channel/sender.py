@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
 from mqtransport.broker import Broker
@@ -122,6 +122,18 @@ class Sender:
         """Put one message into the outbox, also beyond its bounds."""
         self.outbox.add(entry)
         self._wake.set()
+
+    def take_in(self, entries: Iterable[Entry]) -> None:
+        """Put imported messages into the outbox, unless they are there; none stays refused."""
+        present = {entry.message.id for entry in self.outbox}
+        taken: set[str] = set()
+        for entry in entries:
+            taken.add(entry.message.id)
+            if entry.message.id not in present:
+                present.add(entry.message.id)
+                self.put(entry)
+        for entry in [one for one in self.refused if one.message.id in taken]:
+            self.refused.remove(entry)
 
     # -- the engine ----------------------------------------------------------------------
 

@@ -2,11 +2,16 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from fastapi_mq.health import HealthCheck
-from mqtransport import ChannelError, SendError
+from mqtransport import ChannelError, MQApp, SendError
+from mqtransport.brokers.memory import MemoryBroker
+from mqtransport.errors import BrokerError, RefusedError
+from mqtransport.message import Outgoing
+from mqtransport.testing import VirtualClock, run_virtual
 from mqtransport.testing.proxy import FaultProxy
 from mqtransport.testing.sqs_double import SQSDouble
 from tests.contract.support import Number, Numbers, consumer, eventually, sqs_app
@@ -120,6 +125,38 @@ async def test_buffered_messages_arrive_after_the_broker_returns() -> None:
         proxy.accept()
         await eventually(lambda: handled == set(range(200)), "all handled")
         assert out.unsent == 0
+
+
+def test_a_refused_message_that_was_imported_and_sent_is_not_exported_again() -> None:
+    class Refusing(MemoryBroker):
+        refuses = True
+
+        async def send(self, queue: str, batch: Sequence[Outgoing]) -> list[str | BrokerError]:
+            if self.refuses:
+                return [RefusedError("scripted: refused", queue=queue) for _ in batch]
+            return await super().send(queue, batch)
+
+    async def scenario() -> None:
+        broker = Refusing(clock=(clock := VirtualClock()))
+        await broker.connect()
+        app = MQApp(broker, clock=clock)
+        out = await app.create_producing_channel("orders", confirm=False)
+        await app.start()
+        for n in range(2):
+            await out.send_message("number", {"n": n})
+        await asyncio.sleep(1)
+        exported = app.export_unsent_messages()
+        assert (len(exported["orders"]), out.unsent) == (2, 2)
+        exported["orders"].pop()  # the second one stays refused
+        app.import_unsent_messages(exported)
+        assert out.unsent == 2
+        broker.refuses = False
+        await asyncio.sleep(1)
+        left = app.export_unsent_messages()["orders"]
+        assert ([one["body"] for one in left], out.unsent, out.sent) == ([{"n": 1}], 1, 1)
+        await app.shutdown()
+
+    run_virtual(scenario)
 
 
 async def test_health_tells_the_truth_through_an_outage_and_recovers_by_itself() -> None:
