@@ -190,16 +190,26 @@ def export_record(entry: Entry) -> dict[str, Any]:
     }
 
 
-def import_record(packer: Packer, record: object, new_id: str) -> Entry:
+def import_record(packer: Packer, record: object, new_id: str, index: int = 0) -> Entry:
     """Return the message that :func:`export_record` (or an older service) exported.
 
+    Args:
+        packer: that of the queue.
+        record: the exported message.
+        new_id: the id that it gets if it has none.
+        index: its place among the records of the queue, from 0; for the error.
+
     Raises:
-        ImportMessageError: it is no such record, or can never be sent.
+        ImportMessageError: it is no such record, or can never be sent; says which one it is.
     """
+    where = f"queue {packer.queue!r}, record {index} (counted from 0)"
     if not isinstance(record, Mapping) or "name" not in record or "body" not in record:
         raise ImportMessageError(
-            f'queue {packer.queue!r}: an unsent message must be a mapping with "name" and "body"'
+            f'{where}: an unsent message must be a mapping with "name" and "body"'
         )
+    message_id = record.get("id") or new_id
+    if isinstance(message_id, str) and message_id != new_id and wire.is_message_id(message_id):
+        where = f"{where} with the id {message_id!r}"
     try:
         extras = SendExtras(
             delay_s=record.get("delay_s"),
@@ -207,11 +217,10 @@ def import_record(packer: Packer, record: object, new_id: str) -> Entry:
             dedup_id=record.get("dedup_id"),
             headers=record.get("headers"),
         )
-        message_id = record.get("id") or new_id
         text = packer.text_of_body(record["name"], record["body"], message_id)
         return packer.pack(record["name"], text, message_id, extras)
     except (MessageRefusedError, UsageError, TypeError) as error:
-        raise ImportMessageError(f"queue {packer.queue!r}: {error}") from error
+        raise ImportMessageError(f"{where}: {error}") from error
 
 
 def _check_words(name: object, message_id: object, headers: object) -> None:

@@ -214,7 +214,10 @@ class ProducingChannel(Channel):
         Raises:
             ImportMessageError: one of them is no exported message, or can never be sent.
         """
-        return [import_record(self._packer, record, self._new_id()) for record in records]
+        return [
+            import_record(self._packer, record, self._new_id(), index)
+            for index, record in enumerate(records)
+        ]
 
     def take_unsent(self, entries: Iterable[Entry]) -> None:
         """Put checked messages into the buffer, beyond its bounds if need be.

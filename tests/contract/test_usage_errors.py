@@ -262,6 +262,25 @@ async def test_imports_are_taken_whole_or_not_at_all() -> None:
     await app.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"name": "number", "body": {}, "id": "m7", "delay_s": 901}, "with the id 'm7'"),
+        ({"name": "number", "body": {}, "id": "a b"}, "message_id"),
+        ({"name": "number"}, '"name" and "body"'),
+    ],
+)
+async def test_an_import_names_the_record_that_blocks_it(bad: object, says: str) -> None:
+    app = await MQApp.connect("memory://")
+    channel = await app.create_producing_channel("orders")
+    good = {"name": "number", "body": {"n": 1}}
+    with pytest.raises(ImportMessageError, match="queue 'orders', record 1 ") as caught:
+        app.import_unsent_messages({"orders": [good, bad, good]})
+    assert says in str(caught.value)
+    assert channel.unsent == 0
+    await app.shutdown()
+
+
 def test_every_error_of_a_mistake_is_below_one_root() -> None:
     for error in (UsageError, ChannelError, ImportMessageError, ConfigurationError):
         assert issubclass(error, MQTransportError)
