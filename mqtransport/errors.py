@@ -228,8 +228,10 @@ class RetryMessage(MQTransportError):
 
     def __init__(self, delay_s: float | None = None, reason: str = "asked by the handler") -> None:
         super().__init__(reason)
-        if delay_s is not None and not 0 <= delay_s <= self.MAX_DELAY_S:
+        number = isinstance(delay_s, int | float)
+        if delay_s is not None and not (number and 0 <= delay_s <= self.MAX_DELAY_S):
             raise UsageError(
-                f"RetryMessage: delay_s must be 0 to {self.MAX_DELAY_S:.0f}, not {delay_s}"
+                f"RetryMessage: delay_s must be a number of seconds, 0 to "
+                f"{self.MAX_DELAY_S:.0f}, not {delay_s!r}"
             )
         self.delay_s = delay_s

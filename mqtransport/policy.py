@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
+from mqtransport.checks import check_kind, check_number
 from mqtransport.errors import (
     ConsumeMessageError,
     RetryMessage,
@@ -35,6 +36,8 @@ class Backoff:
     factor: float = 2.0
 
     def __post_init__(self) -> None:
+        for label in ("first_s", "max_s", "factor"):
+            check_number(f"Backoff: {label}", getattr(self, label))
         if not 0 < self.first_s <= self.max_s or self.factor < 1:
             raise UsageError("Backoff: it must be 0 < first_s <= max_s, and factor >= 1")
 
@@ -63,6 +66,8 @@ class Retry:
     backoff: Backoff = field(default_factory=Backoff)
 
     def __post_init__(self) -> None:
+        check_number("Retry: max_attempts", self.max_attempts, whole=True)
+        check_kind("Retry: backoff", self.backoff, Backoff)
         if self.max_attempts < 1:
             raise UsageError(f"Retry: max_attempts must be 1 or more, not {self.max_attempts}")
 

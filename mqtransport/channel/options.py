@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from mqtransport.checks import check_kind, check_number
 from mqtransport.errors import UsageError
 from mqtransport.limits import MAX_LEASE_S
 from mqtransport.policy import Backoff, OnRefused, Retry
@@ -37,6 +38,11 @@ class SendOptions:
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=0.2, max_s=10.0))
 
     def __post_init__(self) -> None:
+        for label in ("send_timeout_s", "linger_s"):
+            check_number(label, getattr(self, label))
+        for label in ("max_buffered", "max_buffered_bytes", "max_in_flight"):
+            check_number(label, getattr(self, label), whole=True)
+        check_kind("backoff", self.backoff, Backoff)
         if self.send_timeout_s <= 0:
             raise UsageError(f"send_timeout_s must be more than 0, not {self.send_timeout_s}")
         if self.max_buffered < 1 or self.max_buffered_bytes < 1 or self.max_in_flight < 1:
@@ -83,6 +89,14 @@ class ReceiveOptions:
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=1.0, max_s=30.0))
 
     def __post_init__(self) -> None:
+        for label in ("concurrency", "prefetch"):
+            check_number(label, getattr(self, label), whole=True)
+        for label in ("wait_s", "lease_s", "max_processing_s", "max_fence_s", "ack_linger_s"):
+            check_number(label, getattr(self, label))
+        check_kind("retry", self.retry, Retry)
+        check_kind("backoff", self.backoff, Backoff)
+        if self.max_deliveries is not None:
+            check_number("max_deliveries", self.max_deliveries, whole=True)
         if self.concurrency < 1:
             raise UsageError(f"concurrency must be 1 or more, not {self.concurrency}")
         if self.prefetch < 0:

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
 
 from mqtransport import wire
 from mqtransport.channel.outbox import Entry
+from mqtransport.checks import check_number
 from mqtransport.clock import Clock
 from mqtransport.errors import ImportMessageError, MessageRefusedError, UsageError
 from mqtransport.limits import size_bytes, why_refused
@@ -56,9 +57,9 @@ class Packer:
 
         Raises:
             MessageRefusedError: the broker would never take it.
-            UsageError: the name, the headers or the message id are no such thing.
+            UsageError: the name, the message id or one of the extras is no such thing.
         """
-        _check_words(name, message_id, extras.headers)
+        _check_words(name, message_id, extras)
         if len(text) > wire.MAX_DECOMPRESSED_BYTES:
             # It might well be compressed below the limit, but no reader would unpack it.
             self.refuse(name, message_id, f"its JSON has {len(text)} characters")
@@ -223,7 +224,7 @@ def import_record(packer: Packer, record: object, new_id: str, index: int = 0) -
         raise ImportMessageError(f"{where}: {error}") from error
 
 
-def _check_words(name: object, message_id: object, headers: object) -> None:
+def _check_words(name: object, message_id: object, extras: SendExtras) -> None:
     if not isinstance(name, str) or not wire.is_message_name(name):
         raise UsageError(
             f"{name!r} is no message name; it has 1 to 128 letters, digits, dots, dashes or "
@@ -231,6 +232,12 @@ def _check_words(name: object, message_id: object, headers: object) -> None:
         )
     if not isinstance(message_id, str) or not wire.is_message_id(message_id):
         raise UsageError("message_id must be 1 to 128 printable ASCII characters without blanks")
+    if extras.delay_s is not None:
+        check_number("delay_s", extras.delay_s)
+    for label, word in (("group", extras.group), ("dedup_id", extras.dedup_id)):
+        if word is not None and not isinstance(word, str):
+            raise UsageError(f"{label} must be a str, not {type(word).__name__}")
+    headers: object = extras.headers
     if headers is not None and not isinstance(headers, Mapping):
         raise UsageError(f"headers must be a mapping of str to str, not {type(headers).__name__}")
     for key, value in (headers or {}).items():

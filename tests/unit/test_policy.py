@@ -2,6 +2,7 @@
 
 import math
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,22 @@ from mqtransport.policy import (
     after_failure,
     describe_error,
 )
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Retry(max_attempts="3"), "max_attempts must be a whole number, not str"),
+        (lambda: Retry(max_attempts=2.5), "max_attempts must be a whole number, not float"),
+        (lambda: Retry(backoff=1.0), r"backoff must be a Backoff\(...\), not float"),
+        (lambda: Backoff(first_s="1"), "first_s must be a number, not str"),
+        (lambda: Backoff(max_s=None), "max_s must be a number, not NoneType"),
+        (lambda: RetryMessage(delay_s="5"), "a number of seconds, 0 to 39600, not '5'"),
+    ],
+)
+def test_a_policy_of_a_wrong_type_is_a_usage_error(make: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        make()
 
 
 @given(failures=st.integers(1, 10**6), seed=st.integers())

@@ -1,9 +1,12 @@
 """The knobs of the channels that are adjusted to each other."""
 
+from typing import Any
+
 import pytest
 
 from mqtransport.broker import DEFAULT_TIMEOUT_S
-from mqtransport.channel.options import SendOptions
+from mqtransport.channel.options import ReceiveOptions, SendOptions
+from mqtransport.errors import UsageError
 from mqtransport.policy import Backoff
 
 
@@ -24,3 +27,22 @@ def test_a_send_that_comes_after_an_outage_finds_no_pause_beyond_a_quarter_of_it
 
 def test_a_send_has_time_for_a_second_try_after_a_call_that_hangs() -> None:
     assert SendOptions().send_timeout_s >= 2 * DEFAULT_TIMEOUT_S
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "says"),
+    [
+        (ReceiveOptions, {"concurrency": "3"}, "concurrency must be a whole number, not str"),
+        (ReceiveOptions, {"concurrency": True}, "concurrency must be a whole number, not bool"),
+        (ReceiveOptions, {"lease_s": "30"}, "lease_s must be a number, not str"),
+        (ReceiveOptions, {"max_deliveries": "9"}, "max_deliveries must be a whole number"),
+        (ReceiveOptions, {"retry": 3}, r"retry must be a Retry\(...\), not int"),
+        (ReceiveOptions, {"backoff": 3}, r"backoff must be a Backoff\(...\), not int"),
+        (SendOptions, {"send_timeout_s": "5"}, "send_timeout_s must be a number, not str"),
+        (SendOptions, {"max_buffered": 1.5}, "max_buffered must be a whole number, not float"),
+        (SendOptions, {"backoff": None}, r"backoff must be a Backoff\(...\), not NoneType"),
+    ],
+)
+def test_an_option_of_a_wrong_type_is_a_usage_error(kind: Any, given: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        kind(**given)

@@ -95,6 +95,21 @@ def test_a_header_that_is_no_text_is_a_usage_error(headers: Any) -> None:
         PACKER.pack("n", "{}", "m1", SendExtras(headers=headers))
 
 
+@pytest.mark.parametrize(
+    ("extras", "says"),
+    [
+        ({"delay_s": "5"}, "delay_s must be a number, not str"),
+        ({"delay_s": True}, "delay_s must be a number, not bool"),
+        ({"group": 5}, "group must be a str, not int"),
+        ({"dedup_id": b"d"}, "dedup_id must be a str, not bytes"),
+        ({"headers": ["a"]}, "headers must be a mapping"),
+    ],
+)
+def test_an_extra_of_a_wrong_type_is_a_usage_error(extras: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        PACKER.pack("n", "{}", "m1", SendExtras(**extras))
+
+
 # -- models and bodies ----------------------------------------------------------------------
 
 
