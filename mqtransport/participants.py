@@ -64,6 +64,30 @@ class Participant(Generic[M]):
         check_model(getattr(self, "Model", None), label)
 
 
+def check_participant(found: object, kind: type[Participant[Any]], method: str) -> None:
+    """Check what a channel's ``add_producer`` or ``add_consumer`` was given.
+
+    Args:
+        found: what was given.
+        kind: Producer or Consumer.
+        method: the name of the method.
+
+    Raises:
+        UsageError: it is no instance of the kind, or its declaration is wrong.
+    """
+    if isinstance(found, type) and issubclass(found, kind):
+        name = found.__name__
+        raise UsageError(f"{method} takes an object, not the class {name}; write {name}()")
+    if isinstance(found, Participant) and not isinstance(found, kind):
+        raise UsageError(
+            f"{method} takes a {kind.__name__}, and {type(found).__name__} is none; producers "
+            f"belong to producing channels, consumers to consuming ones"
+        )
+    if not isinstance(found, kind):
+        raise UsageError(f"{method} takes a {kind.__name__}, not {type(found).__name__}")
+    found.check()
+
+
 def check_model(model: object, label: str) -> type[BaseModel]:
     """Return the model if it is a pydantic model class.
 
@@ -178,6 +202,10 @@ class Producer(Participant[M]):
 
         Returns:
             Per message, in order, what :meth:`send` would have returned or raised.
+
+        Raises:
+            UsageError: it is no list or other sequence, or the app runs in another event loop.
+            NotStartedError: the producer has no channel, or the channel does not run.
         """
         return await self.channel.submit_many(self, messages)
 

@@ -17,7 +17,7 @@ from mqtransport.channel.options import ReceiveOptions
 from mqtransport.channel.polling import Poller
 from mqtransport.channel.settling import Settler
 from mqtransport.errors import ChannelError, UsageError
-from mqtransport.participants import Consumer
+from mqtransport.participants import Consumer, check_participant
 
 if TYPE_CHECKING:
     from mqtransport.app import MQApp
@@ -124,7 +124,7 @@ class ConsumingChannel(Channel):
                 another channel.
         """
         self._refuse_if_closed()
-        consumer.check()
+        check_participant(consumer, Consumer, "add_consumer")
         if consumer.name in self._consumers:
             raise UsageError(
                 f"channel {self.name!r} has a consumer named {consumer.name!r} already; "

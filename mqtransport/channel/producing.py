@@ -30,7 +30,7 @@ from mqtransport.errors import (
 )
 from mqtransport.limits import is_fifo, size_bytes
 from mqtransport.message import NO_EXTRAS, Outgoing, SendExtras, Sent
-from mqtransport.participants import Producer
+from mqtransport.participants import Producer, check_participant
 
 if TYPE_CHECKING:
     from mqtransport.app import MQApp
@@ -103,7 +103,7 @@ class ProducingChannel(Channel):
                 another channel.
         """
         self._refuse_if_closed()
-        producer.check()
+        check_participant(producer, Producer, "add_producer")
         if producer.name in self._producers:
             raise UsageError(
                 f"channel {self.name!r} has a producer named {producer.name!r} already; "
@@ -168,8 +168,14 @@ class ProducingChannel(Channel):
     ) -> list[Sent | SendError]:
         """Send several models; ``Producer.send_many`` is the way to call it."""
         self._refuse_other_loop()
+        if not isinstance(messages, Sequence):
+            raise UsageError(
+                f"send_many takes a list of messages, not {type(messages).__name__}; one message "
+                f"is sent with send()"
+            )
         if self._options.confirm:
             self._sender.require_running()
+        messages = list(messages)  # not every sequence can be sliced: a deque cannot
         results: list[Sent | SendError] = []
         # As many at a time as the buffer holds: more would only wait for room.
         step = self._options.max_buffered

@@ -58,10 +58,12 @@ class Registry:
         self, queue: str, dead_letter: str | None, options: Mapping[str, Any]
     ) -> ConsumingChannel:
         """Open a queue for receiving; see ``MQApp.create_consuming_channel``."""
+        _check_name("queue", queue)
         self._refuse_duplicate(queue, self.consuming, "consuming")
         chosen = _with_options(self._settings.receive_options(), options)
         target = None
         if dead_letter is not None:
+            _check_name("dead_letter", dead_letter)
             physical = self._settings.physical_queue
             refuse_mixed_kinds(queue, physical(queue), dead_letter, physical(dead_letter))
             target = self.producing.get(dead_letter)
@@ -87,6 +89,7 @@ class Registry:
                 message that SQS itself dead-letters keeps its age (AWS, "Using dead-letter
                 queues").
         """
+        _check_name("queue", queue)
         self._refuse_duplicate(queue, self.producing, "producing")
         chosen = _with_options(self._settings.send_options(), options)
         ref = await self._open(
@@ -170,6 +173,11 @@ class Registry:
             raise UsageError(
                 f"queue {queue!r} has a {kind} channel already; an app has at most one per queue"
             )
+
+
+def _check_name(label: str, name: object) -> None:
+    if not isinstance(name, str):
+        raise UsageError(f"{label} must be the name of a queue, not {type(name).__name__}")
 
 
 def _is_list(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from mqtransport import (
     ChannelError,
     ConfigurationError,
+    Consumer,
     ImportMessageError,
     MessageRefusedError,
     MQApp,
@@ -166,6 +168,58 @@ async def test_a_model_that_is_no_model() -> None:
     with pytest.raises(UsageError, match="subclass of pydantic\\.BaseModel"):
         channel.add_producer(Wrong())
     await app.shutdown()
+
+
+class Handles(Consumer[Number]):
+    name = "number"
+
+    async def consume(self, body: Number) -> None: ...
+
+
+async def test_a_participant_of_a_wrong_kind() -> None:
+    app = await MQApp.connect("memory://")
+    out: Any = await app.create_producing_channel("orders")
+    channel: Any = await app.create_consuming_channel("orders")
+    for add, given, says in (
+        (out.add_producer, Numbers, "add_producer takes an object, not the class Numbers"),
+        (channel.add_consumer, Handles, "add_consumer takes an object, not the class Handles"),
+        (out.add_producer, Handles(), "add_producer takes a Producer, and Handles is none"),
+        (channel.add_consumer, Numbers(), "add_consumer takes a Consumer, and Numbers is none"),
+        (out.add_producer, Handles, "add_producer takes a Producer, not ABCMeta"),
+        (channel.add_consumer, ignore, "add_consumer takes a Consumer, not function"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            add(given)
+    assert (out.producers, channel.consumers) == ([], [])
+    await app.shutdown()
+
+
+@pytest.mark.parametrize("name", [None, 5, ["orders"]])
+async def test_a_queue_name_that_is_no_text(name: Any) -> None:
+    app = await MQApp.connect("memory://")
+    for opening in (
+        lambda: app.create_producing_channel(name),
+        lambda: app.create_consuming_channel(name),
+        lambda: app.create_consuming_channel("orders", dead_letter=name or 7),
+    ):
+        with pytest.raises(UsageError, match="must be the name of a queue, not"):
+            await opening()
+    assert app.channels == []
+    await app.shutdown()
+
+
+async def test_send_many_of_what_is_no_list() -> None:
+    app = await MQApp.connect("memory://")
+    out = await app.create_producing_channel("orders")
+    out.add_producer(producer := Numbers())
+    async with app:
+        wrong: Any
+        for wrong in (Number(n=1), (Number(n=n) for n in range(2)), {Number: 1}, None):
+            with pytest.raises(UsageError, match="send_many takes a list of messages, not"):
+                await producer.send_many(wrong)
+        assert await producer.send_many([]) == []
+        for sequence in (tuple, deque):
+            assert len(await producer.send_many(sequence([Number(n=1), Number(n=2)]))) == 2
 
 
 async def test_wrong_order_of_calls() -> None:
