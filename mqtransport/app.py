@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any, Self
@@ -18,7 +19,7 @@ from mqtransport.select import make_broker
 from mqtransport.settings import MQSettings
 
 PASSIVE_PING_S = 5.0
-"""A good call on any channel within so many seconds is as good as a ping."""
+"""A good call on any channel within so many seconds, none failed since, is as good as a ping."""
 
 
 class MQApp(Lifecycle):
@@ -134,17 +135,19 @@ class MQApp(Lifecycle):
     async def ping(self) -> None:
         """Check that the broker can be used.
 
-        A good call on any channel within the last 5 s is proof enough. Else one cheap call is
-        made; it creates nothing and sends nothing.
+        A good call on any channel within the last 5 s is proof enough, unless one failed since.
+        Else one cheap call is made; it creates nothing and sends nothing.
 
         Raises:
             ChannelError: the broker cannot be reached, or does not accept the credentials.
             ClosedError: the app was shut down.
         """
         self._refuse_if_closed()
-        since = self._tools.clock.monotonic() - PASSIVE_PING_S
-        good = [channel.trouble.good_at for channel in self.channels]
-        if any(at is not None and at >= since for at in good):
+        troubles = [channel.trouble for channel in self.channels]
+        good_at = max((one.good_at for one in troubles if one.good_at is not None), default=None)
+        bad_at = max((one.bad_at for one in troubles if one.bad_at is not None), default=-math.inf)
+        since = max(self._tools.clock.monotonic() - PASSIVE_PING_S, bad_at)
+        if good_at is not None and good_at >= since:
             return
         queues = dict.fromkeys(channel.queue.physical for channel in self.channels)
         await self._broker.ping(list(queues))

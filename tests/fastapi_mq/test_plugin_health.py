@@ -209,6 +209,27 @@ async def test_a_good_send_counts_as_a_ping(broker: ScriptedBroker) -> None:
     assert broker.calls["ping"] == 0
 
 
+async def test_a_good_send_counts_no_longer_once_a_call_failed(
+    broker: ScriptedBroker, clock: HandClock
+) -> None:
+    async with clocked(broker, clock) as (client, app):
+        mq_app: MQApp = app.state.mq
+        assert (await client.post("/orders")).status_code == 200
+        await mq_app.ping()
+        assert broker.calls["ping"] == 0
+        clock.now += 1
+        broker.errors["send"] = broker.errors["ping"] = BrokerUnavailableError("scripted: down")
+        assert (await client.post("/orders")).status_code == 503
+        with pytest.raises(BrokerUnavailableError):
+            await mq_app.ping()
+        assert broker.calls["ping"] == 1
+        clock.now += 1
+        broker.errors.clear()
+        assert (await client.post("/orders")).status_code == 200
+        await mq_app.ping()
+        assert broker.calls["ping"] == 1
+
+
 # -- the form of an answer ---------------------------------------------------------------
 
 
