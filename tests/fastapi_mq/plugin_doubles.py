@@ -111,7 +111,7 @@ def creating(
     async def create() -> MQApp:
         broker = next(left)
         await broker.connect()
-        values = {"send_timeout_s": 0.2, "stop_timeout_s": 2.0, **settings}
+        values = {"send_timeout_s": 5.0, "stop_timeout_s": 2.0, **settings}
         app = MQApp(broker, settings=MQSettings(**values), clock=clock)
         if prepare is not None:
             await prepare(app)

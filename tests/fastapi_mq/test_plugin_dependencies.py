@@ -273,7 +273,7 @@ async def test_a_send_that_fails_is_503_with_retry_after_and_no_foreign_text(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     broker = ScriptedBroker()
-    own = FastMQ(create=creating(broker))
+    own = FastMQ(create=creating(broker, send_timeout_s=0.2))
     app = FastAPI()
 
     @app.post("/")

@@ -219,7 +219,8 @@ async def test_a_good_send_counts_no_longer_once_a_call_failed(
         await mq_app.ping()
         assert broker.calls["ping"] == 0
         clock.now += 1
-        broker.errors["send"] = broker.errors["ping"] = BrokerUnavailableError("scripted: down")
+        broker.errors["send"] = QueueNotFoundError("scripted: gone", queue="orders")
+        broker.errors["ping"] = BrokerUnavailableError("scripted: down")
         assert (await client.post("/orders")).status_code == 503
         with pytest.raises(BrokerUnavailableError):
             await mq_app.ping()
@@ -267,7 +268,7 @@ async def test_the_paths_can_be_moved(broker: ScriptedBroker) -> None:
 async def test_no_body_holds_more_than_a_status_and_a_class(
     broker: ScriptedBroker, error: type[BrokerUnavailableError], label: str
 ) -> None:
-    async with serving(make_app(broker, consume=True)) as client:
+    async with serving(make_app(broker, consume=True, settings={"send_timeout_s": 0.2})) as client:
         await eventually(lambda: broker.calls["receive"] > 0)
         for verb in ("ping", "send", "receive"):
             broker.errors[verb] = secretive(error)
