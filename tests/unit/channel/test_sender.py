@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from fakes import QUEUE, Call, ScriptedBroker, Slow, entry, tools, trouble, virtually
+from fakes import FIFO, QUEUE, Call, ScriptedBroker, Slow, entry, tools, trouble, virtually
 
+from mqtransport.channel.base import QueueRef
 from mqtransport.channel.options import SendOptions
 from mqtransport.channel.outbox import Entry
 from mqtransport.channel.sender import Sender
@@ -29,13 +30,13 @@ REFUSED = RefusedError("illegal")
 
 
 class Bench:
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, queue: QueueRef = QUEUE, **options: Any) -> None:
         self.broker = ScriptedBroker()
         self.trouble = trouble(self.broker)
         self.refitted: list[Entry] = []
         self.why_refused: str | None = ""
         self.sender = Sender(
-            QUEUE, tools(self.broker), SendOptions(**options), self.trouble, self._refit
+            queue, tools(self.broker), SendOptions(**options), self.trouble, self._refit
         )
         self.sender.open()
         self.task = asyncio.create_task(self.sender.run())
@@ -123,6 +124,15 @@ async def test_batches_are_bounded_by_bytes() -> None:
         tasks = [bench.send(entry(str(n), size)) for n, size in enumerate(sizes)]
         assert await ended(*tasks) == [None] * 6
         assert bench.ids == [["m-0", "m-1"], ["m-2"], ["m-3"], ["m-4", "m-5"]]
+
+
+@virtually
+async def test_on_an_ordered_queue_one_message_of_a_group_is_under_way_at_a_time() -> None:
+    async with sending(queue=FIFO) as bench:
+        bench.broker.standing["send"] = Slow(1.0)
+        tasks = [bench.send(entry(name, group=name[0])) for name in ("a1", "a2", "b1", "a3")]
+        assert await ended(*tasks) == [None] * 4
+        assert bench.ids == [["m-a1", "m-b1"], ["m-a2"], ["m-a3"]]
 
 
 # -- failures -------------------------------------------------------------------------------
