@@ -352,6 +352,16 @@ async def test_buffered_messages_survive_an_outage_of_an_hour() -> None:
 
 
 @virtually
+async def test_attempts_at_a_broker_that_fails_at_once_grow_apart() -> None:
+    async with sending() as bench:
+        bench.broker.standing["send"] = DOWN
+        await bench.sender.buffer(entry(), 10)
+        await asyncio.sleep(600)
+        # Full jitter below a quarter of the send timeout: a pause of 1.25 s on average.
+        assert 240 < len(bench.calls) < 800
+
+
+@virtually
 async def test_a_missing_queue_is_asked_for_once_a_minute_while_only_buffers_wait() -> None:
     async with sending() as bench:
         bench.broker.standing["send"] = QueueNotFoundError("missing")
