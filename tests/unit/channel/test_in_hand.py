@@ -205,6 +205,25 @@ async def test_a_handler_that_finishes_in_spite_of_a_stop_is_acked_and_not_relea
 
 
 @virtually
+async def test_a_handler_cancelled_from_outside_ends_cancelled_and_settles_nothing() -> None:
+    async def consume(self: Any, msg: Any) -> None:
+        await asyncio.sleep(100)
+
+    broker = ScriptedBroker()
+    broker.script("receive", [held().raw])
+    app = await consuming_app(broker, consume)
+    channel = app.consuming_channels[0]
+    await asyncio.sleep(1)
+    (one,) = channel._hand
+    one.task.cancel()
+    await asyncio.wait({one.task}, timeout=1)
+    assert one.task.cancelled()
+    await app.stop(timeout=1)
+    assert broker.of("ack") + broker.of("release") == []
+    assert (channel.counts.lease_lost, channel.counts.balanced) == (1, True)
+
+
+@virtually
 async def test_an_error_that_cannot_be_printed_does_not_kill_the_channel() -> None:
     class Unprintable(Exception):
         def __str__(self) -> str:
