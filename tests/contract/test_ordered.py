@@ -286,6 +286,23 @@ def test_a_stop_gives_the_tail_back_and_lets_the_head_finish(seed: int) -> None:
     play(scene, slow, seed=seed)
 
 
+def test_a_stop_gives_the_tail_back_while_its_head_still_runs() -> None:
+    async def slow(step: Step, delivery: Delivery) -> None:
+        await asyncio.sleep(5)
+
+    async def scene(stage: Stage) -> None:
+        await stage.send("a", *range(5))
+        await stage.app.start()
+        await asyncio.sleep(1)
+        stopping = asyncio.create_task(stage.app.stop(timeout=10))
+        await asyncio.sleep(1)
+        assert (stage.channel.counts.released, stage.channel.counts.in_hand) == (4, 1)
+        await stopping
+        assert stage.seen.done == {"a": [0]}
+
+    play(scene, slow)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_stop_during_a_fence_gives_the_group_back_at_once(seed: int) -> None:
     async def scene(stage: Stage) -> None:
