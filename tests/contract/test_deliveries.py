@@ -197,3 +197,25 @@ def test_a_handler_that_ignores_its_lost_lease_and_finishes_is_not_run_again() -
 
     play(handler, script)
     assert handler.runs == 1
+
+
+def test_no_more_is_in_hand_than_concurrency_and_prefetch() -> None:
+    async def main() -> None:
+        clock = VirtualClock()
+        broker = MemoryBroker(clock=clock)
+        await broker.connect()
+        app = MQApp(broker, clock=clock)
+        out = await app.create_producing_channel("orders")
+        out.add_producer(producer := Numbers())
+        channel = await app.create_consuming_channel("orders", concurrency=3, prefetch=2)
+        channel.add_consumer(Stubborn(100))
+        await app.start()
+        await asyncio.gather(*(producer.produce(n=n) for n in range(20)))
+        await asyncio.sleep(50)
+        assert channel.counts.in_hand == 5
+        info = await broker.describe("orders")
+        assert (info.depth, info.in_flight) == (15, 5)
+        await app.shutdown(timeout=0)
+        check_balanced(channel.counts)
+
+    run_virtual(main)
