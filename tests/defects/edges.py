@@ -1,0 +1,94 @@
+"""Defects at the edges: what is believed of a broker's answer, and what is let in or out."""
+
+from tests.defects.defect import Defect
+
+ENCODING = "mqtransport/brokers/sqs/encoding.py"
+SETTINGS = "mqtransport/settings.py"
+
+ENCODING_TESTS = "tests/unit/brokers/test_sqs_encoding.py"
+
+DEFECTS = [
+    Defect(
+        "the driver ignores Failed entries of a settle",
+        ENCODING,
+        "    return [entry if isinstance(entry, BrokerError) else None for entry in found]\n",
+        "    return [None for _ in found]\n",
+        f"{ENCODING_TESTS}::TestSettling::test_each_receipt_gets_its_own_result",
+    ),
+    Defect(
+        "a garbage reply confirms a settle",
+        ENCODING,
+        '    where = "neither" if good is None else "both"\n',
+        '    if good is None:\n        return {}\n    where = "both"\n',
+        f"{ENCODING_TESTS}::TestSettling::test_an_empty_answer_settles_nothing",
+    ),
+    Defect(
+        "a garbage reply confirms a send",
+        ENCODING,
+        '        return call.lost("the MD5 that SQS reports is not that of the body sent")\n',
+        "        pass\n",
+        f"{ENCODING_TESTS}::TestConfirming::test_anything_less_is_unknown",
+    ),
+    Defect(
+        "a garbage reply is an empty poll",
+        ENCODING,
+        '            raise BadReplyError("the answer is no ReceiveMessage answer")\n',
+        "            pass\n",
+        f"{ENCODING_TESTS}::TestDeliveries::test_garbage_is_told_apart_from_an_empty_poll",
+    ),
+    Defect(
+        "a body is unpacked before its size is checked",
+        "mqtransport/wire.py",
+        "unpacker.decompress(data, max_bytes)",
+        "unpacker.decompress(data)",
+        "tests/unit/test_wire.py::test_a_body_at_the_bound_is_unpacked_and_one_byte_more_is_not",
+    ),
+    Defect(
+        "the settings show a secret",
+        SETTINGS,
+        "    url: str | None = Field(default=None, repr=False)\n",
+        "    url: str | None = None\n",
+        "tests/unit/test_settings.py::test_secrets_stand_in_no_representation",
+    ),
+    Defect(
+        "an error of the settings shows a secret",
+        SETTINGS,
+        """{one['msg']}")""",
+        """{one['msg']}: {one.get('input', error.errors()[0]['input'])}")""",
+        "tests/unit/test_settings.py"
+        "::test_a_bad_value_is_refused_by_the_variables_name_without_the_value",
+    ),
+    Defect(
+        "the driver shows a secret",
+        "mqtransport/brokers/sqs/driver.py",
+        'return f"<SQSBroker region={region!r} {state}>"',
+        "key = self._options.secret_key\n"
+        '        return f"<SQSBroker {key and key.get_secret_value()} region={region!r} {state}>"',
+        "tests/unit/brokers/test_sqs_options.py::test_secrets_show_nowhere",
+    ),
+    Defect(
+        "an error shows the text of the server",
+        "mqtransport/brokers/sqs/errors.py",
+        'found = f"SQS answered {name}, HTTP {status}"',
+        'found = f"SQS answered {name}, HTTP {status}: {text}"',
+        "tests/unit/brokers/test_sqs_errors.py::TestMessages"
+        "::test_foreign_text_never_gets_into_the_message",
+    ),
+    Defect(
+        "an error shows the values of a message",
+        "mqtransport/channel/outgoing.py",
+        "self.refuse(label, message_id, summarise(error))",
+        'self.refuse(label, message_id, f"{summarise(error)} in {fields}")',
+        "tests/unit/channel/test_outgoing.py::test_no_refusal_repeats_a_value",
+    ),
+    Defect(
+        "health passes while the ping fails",
+        "fastapi_mq/health.py",
+        "        if error is not None:\n"
+        '            return Health("fail", error)\n'
+        "        return self._channel_warning() or PASS\n",
+        "        return self._channel_warning() or PASS\n",
+        "tests/fastapi_mq/test_plugin_health.py"
+        "::test_a_bad_answer_is_kept_for_1_s_and_recovers_by_itself",
+    ),
+]
