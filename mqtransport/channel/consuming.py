@@ -27,7 +27,7 @@ CANCEL_GRACE_S = 0.25
 """After the stop's timeout, cancelled handlers get so long to end."""
 
 SETTLE_GRACE_S = 0.3
-"""After the stop's timeout, releases and acks get so long to be confirmed."""
+"""Then releases and acks get so long to be confirmed, and what the handlers left of theirs."""
 
 
 class ConsumingChannel(Channel):
@@ -212,8 +212,9 @@ class ConsumingChannel(Channel):
         if polling is not None and not polling.done():
             self._hand.counts.abandoned_polls += self._poller.open
             polling.cancel()
+        settled_by = clock.monotonic() + CANCEL_GRACE_S + SETTLE_GRACE_S
         await self._cancel_handlers()
-        await self._settler.drain(SETTLE_GRACE_S)
+        await self._settler.drain(settled_by - clock.monotonic())
         await self._settler.close()
         for held in self._hand:
             self._hand.finish(held, Outcome.LEASE_LOST)

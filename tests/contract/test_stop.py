@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from mqtransport import MQApp
 from mqtransport.brokers.memory import MemoryBroker
+from mqtransport.errors import BrokerError
 from mqtransport.testing import VirtualClock, run_virtual
 from mqtransport.testing.sqs_double import SQSDouble
 from tests.contract.support import Number, Numbers, check_balanced, consumer, eventually, sqs_app
@@ -119,6 +121,40 @@ async def test_a_poll_still_open_at_the_timeout_is_abandoned_and_counted() -> No
         report = await app.stop(timeout=0.2)
         assert time.monotonic() - begun <= 1.2
         assert report.consumed["orders"].abandoned_polls == 1
+
+
+def test_releases_get_the_time_that_cancelled_handlers_did_not_need() -> None:
+    """A broker at the other end of the world, or one that 100 batches keep busy."""
+
+    class Slow(MemoryBroker):
+        async def release(
+            self, queue: str, receipts: Sequence[str], *, delay_s: float
+        ) -> list[BrokerError | None]:
+            await asyncio.sleep(0.5)
+            return await super().release(queue, receipts, delay_s=delay_s)
+
+    async def main() -> None:
+        async def handle(body: Number) -> None:
+            await asyncio.sleep(3600)
+
+        clock = VirtualClock()
+        broker = Slow(clock=clock)
+        await broker.connect()
+        app = MQApp(broker, clock=clock)
+        await fill(app, 10)
+        channel = await app.create_consuming_channel("orders")
+        channel.add_consumer(consumer(handle))
+        await app.start()
+        await asyncio.sleep(1)
+        report = await app.stop(timeout=2)
+        counts = report.consumed["orders"]
+        assert report.seconds <= 3
+        assert (counts.released, counts.lease_lost) == (10, 0)
+        assert (await broker.describe("orders")).depth == 10
+        check_balanced(counts)
+        await app.shutdown()
+
+    run_virtual(main)
 
 
 async def test_start_follows_stop_and_goes_on_with_what_was_given_back() -> None:
