@@ -132,8 +132,13 @@ class Handling:
     # -- the steps -----------------------------------------------------------------------
 
     def _check_delivery_count(self, held: Held) -> None:
+        """Refuse what may be what kills the process.
+
+        Not what came in behind it: its count rose because of the one before it, and it is judged
+        when it comes first itself.
+        """
         limit = self._options.delivery_limit
-        if held.raw.attempt > limit:
+        if held.raw.attempt > limit and not held.waited:
             raise DeliveryLimitError(f"delivered {held.raw.attempt} times; the limit is {limit}")
 
     def _find_call(self, envelope: wire.Envelope) -> Call:

@@ -49,6 +49,7 @@ class Held:
         outcome: how it ended; None while in hand.
         task: the task that handles it.
         started: whether its handling has gone so far that a stop waits for it.
+        waited: whether it stood behind another delivery when it came in.
         threaded: whether its handler runs in a thread, which nobody can cancel.
         interruption: why its handler was cancelled; None if it was not.
         delivery: what a handler sees of it.
@@ -68,6 +69,7 @@ class Held:
     outcome: Outcome | None = None
     task: asyncio.Task[None] | None = None
     started: bool = False
+    waited: bool = False
     threaded: bool = False
     interruption: Interruption | None = None
     delivery: Delivery | None = None

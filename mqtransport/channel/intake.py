@@ -1,7 +1,8 @@
 """What becomes of deliveries between the poll that brought them and their outcome.
 
 A delivery that nothing stands before is handled at once, in a task of its own; the others wait
-in line, leased and unstarted, for how the one before them ends.
+in line, leased and unstarted, for how the one before them ends. Suspects, which were delivered
+more often than the retry policy explains, run one at a time: see :class:`Suspects`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from mqtransport.channel.base import QueueRef, Tools
 from mqtransport.channel.handling import Handling
 from mqtransport.channel.in_hand import Hand, Held, Interruption, Outcome
 from mqtransport.channel.leases import margin_s
-from mqtransport.channel.lines import Handled, Lines
+from mqtransport.channel.lines import Handled, Lines, Suspects
 from mqtransport.channel.options import ReceiveOptions
 from mqtransport.channel.settling import Settler
 from mqtransport.limits import is_fifo
@@ -71,6 +72,7 @@ class Intake:
         self._ordered = is_fifo(queue.physical)
         self._lines = Lines(ordered=self._ordered)
         self._done_before = Handled()
+        self._suspects = Suspects(options.retry.max_attempts, tools.random)
         self._stopping = False
         self.handling = Handling(
             app,
@@ -109,7 +111,8 @@ class Intake:
         held = Held(raw, received=now, deadline=deadline, renew_at=renew_at)
         self._hand.add(held)
         self._watch(held)
-        if self._lines.join(held) or self._stopping:
+        held.waited = not self._lines.join(held)
+        if not held.waited or self._stopping:
             self._start(held)
 
     def lose(self, held: Held) -> None:
@@ -140,7 +143,18 @@ class Intake:
         if outcome is not None:
             self._settler.ack(held, outcome)
             self._flush_for_followers(held)
-            return
+        elif self._suspects.suspects(held):
+            self._suspects.wait(held)
+            asyncio.get_running_loop().call_soon(self._start_suspect)
+        else:
+            self._handle(held)
+
+    def _start_suspect(self) -> None:
+        """Begin with the next suspect, if none is at work."""
+        if not self._stopping and (held := self._suspects.next()) is not None:
+            self._handle(held)
+
+    def _handle(self, held: Held) -> None:
         task = asyncio.create_task(self.handling.handle(held))
         held.task = task
         task.add_done_callback(lambda ended: self._handled(held, ended))
@@ -158,7 +172,7 @@ class Intake:
         self._flush_for_followers(held)
 
     def _flush_for_followers(self, held: Held) -> None:
-        if self._lines.behind(held):
+        if self._lines.behind(held) or self._suspects.at_work(held):
             self._settler.flush()  # they wait for its ack, which must not wait for company
         else:
             self.flush_if_blocked()
@@ -171,6 +185,8 @@ class Intake:
 
     def _follow(self, held: Held) -> None:
         """Let what stands behind a delivery follow from its outcome."""
+        if self._suspects.ended(held):
+            asyncio.get_running_loop().call_soon(self._start_suspect)
         if held.outcome is Outcome.LEASE_LOST and held.settling in DONE:
             self._remember(held)
         if self._ordered and held.outcome not in DONE:

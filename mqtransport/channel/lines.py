@@ -1,4 +1,4 @@
-"""Deliveries that must not run at the same time stand in line, one behind the other. Pure.
+"""Who may run, and who waits for whom: lines, suspects, and what is done already. Pure.
 
 On an ordered queue a line is a group. On any other queue it is one message, which SQS may
 deliver again while its first delivery is still in hand.
@@ -7,6 +7,7 @@ deliver again while its first delivery is still in hand.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from random import Random
 
 from mqtransport.channel.in_hand import Held, Outcome
 
@@ -67,6 +68,55 @@ class Lines:
         if self._ordered and held.raw.group is not None:
             return held.raw.group
         return held.raw.broker_id
+
+
+class Suspects:
+    """Deliveries that may kill the process: delivered more often than retries explain.
+
+    Something ends the process again and again while they are in hand, and each time all that is
+    in hand counts one delivery more. Run together, the innocent would reach the delivery limit
+    with the one that kills. So they run one at a time, each settled before the next starts, in
+    random order: at every restart some of the innocent are done before it is the killer's turn.
+
+    Args:
+        max_attempts: runs that the retry policy allows.
+        random: source of the order.
+    """
+
+    def __init__(self, max_attempts: int, random: Random) -> None:
+        self._max_attempts = max_attempts
+        self._random = random
+        self._waiting: list[Held] = []
+        self._running: Held | None = None
+
+    def suspects(self, held: Held) -> bool:
+        """Return whether a delivery is a suspect."""
+        return held.raw.attempt > self._max_attempts
+
+    def wait(self, held: Held) -> None:
+        """Let a suspect wait for its turn."""
+        self._waiting.append(held)
+
+    def next(self) -> Held | None:
+        """Return the suspect that may start now; None while one is at work."""
+        self._waiting = [held for held in self._waiting if held.settling is None]
+        if self._running is not None or not self._waiting:
+            return None
+        self._running = self._waiting.pop(self._random.randrange(len(self._waiting)))
+        return self._running
+
+    def at_work(self, held: Held) -> bool:
+        """Return whether this is the suspect at work."""
+        return held is self._running
+
+    def ended(self, held: Held) -> bool:
+        """Note that a delivery has its outcome; True if that lets the next suspect start."""
+        if held in self._waiting:
+            self._waiting.remove(held)
+        if held is not self._running:
+            return False
+        self._running = None
+        return True
 
 
 class Handled:
