@@ -17,21 +17,15 @@ from typing import ClassVar
 
 from mqtransport import limits
 from mqtransport.broker import DEFAULT_TIMEOUT_S, Broker, Capabilities, QueueInfo, QueueOptions
-from mqtransport.brokers._memory_checks import (
-    check_batch,
-    check_name,
-    check_options,
-    check_seconds,
-    checked_limit,
-    refused,
-    stale,
-)
+from mqtransport.brokers._checks import Checks
 from mqtransport.brokers._memory_queue import LeasingQueue, MemoryQueue, Message, Terms
 from mqtransport.brokers._ordered_queue import OrderedQueue
 from mqtransport.brokers._waiters import Waiters
 from mqtransport.clock import Clock, SystemClock, new_id, new_random
 from mqtransport.errors import BrokerError, ClosedError
 from mqtransport.message import Outgoing, RawDelivery
+
+CHECKS = Checks("memory broker")
 
 
 class MemoryBroker(Broker):
@@ -90,7 +84,7 @@ class MemoryBroker(Broker):
         self.timeout_s = timeout_s
         self._clock = clock or SystemClock()
         self._random = random or new_random()
-        self._max_message_bytes = checked_limit(max_message_bytes)
+        self._max_message_bytes = CHECKS.message_limit(max_message_bytes)
         self._queues: dict[str, LeasingQueue] = {}
         self._waiters: defaultdict[str, Waiters] = defaultdict(Waiters)
         self._state = "new"
@@ -111,7 +105,7 @@ class MemoryBroker(Broker):
 
     async def declare(self, queue: str, options: QueueOptions) -> None:  # noqa: D102
         await self._enter("declare")
-        check_options(queue, options)
+        CHECKS.options(queue, options)
         dead_name = options.dead_letter_queue
         known = queue in self._queues
         declared = self._queue("declare", queue)
@@ -133,15 +127,9 @@ class MemoryBroker(Broker):
         self, queue: str, batch: Sequence[Outgoing]
     ) -> list[str | BrokerError]:
         await self._enter("send")
-        check_batch("send", queue, batch)
+        CHECKS.batch("send", queue, batch)
         target = self._advanced("send", queue)
-        total = sum(limits.size_bytes(item.body, item.attributes) for item in batch)
-        if total > self.capabilities.max_batch_bytes:
-            raise refused(
-                "send",
-                queue,
-                f"the batch has {total} bytes; the limit is {self.capabilities.max_batch_bytes}",
-            )
+        CHECKS.total(queue, [limits.size_bytes(item.body, item.attributes) for item in batch])
         answers = [self._put(target, item) for item in batch]
         for answer in answers:
             if isinstance(answer, str):
@@ -158,10 +146,7 @@ class MemoryBroker(Broker):
         attempt_id: str | None = None,
     ) -> list[RawDelivery]:
         await self._enter("receive")
-        if not 1 <= max_messages <= self.capabilities.max_batch:
-            raise refused("receive", queue, f"max_messages is {max_messages}; it must be 1 to 10")
-        check_seconds("receive", queue, "wait_s", wait_s, limits.MAX_WAIT_S, zero=True)
-        check_seconds("receive", queue, "lease_s", lease_s, limits.MAX_LEASE_S)
+        CHECKS.receive(queue, max_messages, wait_s, lease_s)
         deadline = self._clock.monotonic() + wait_s
         try:
             while True:
@@ -184,10 +169,10 @@ class MemoryBroker(Broker):
         self, queue: str, receipts: Sequence[str]
     ) -> list[BrokerError | None]:
         await self._enter("ack")
-        check_batch("ack", queue, receipts)
+        CHECKS.batch("ack", queue, receipts)
         target = self._advanced("ack", queue)
         answers: list[BrokerError | None] = [
-            None if target.delete(receipt) else stale("ack", queue) for receipt in receipts
+            None if target.delete(receipt) else CHECKS.stale("ack", queue) for receipt in receipts
         ]
         # The end of a delivery may free its group. Whoever is woken hands on what is left.
         if target.has_ready:
@@ -201,7 +186,7 @@ class MemoryBroker(Broker):
             target.give_back(receipt, now=now, delay_s=delay_s)
 
         await self._enter("release")
-        check_seconds("release", queue, "delay_s", delay_s, limits.MAX_LEASE_S, zero=True)
+        CHECKS.seconds("release", queue, "delay_s", delay_s, limits.MAX_LEASE_S, zero=True)
         return self._change("release", queue, receipts, delay_s, give_back)
 
     async def extend(  # noqa: D102
@@ -211,7 +196,7 @@ class MemoryBroker(Broker):
             target.prolong(receipt, until=now + lease_s)
 
         await self._enter("extend")
-        check_seconds("extend", queue, "lease_s", lease_s, limits.MAX_LEASE_S)
+        CHECKS.seconds("extend", queue, "lease_s", lease_s, limits.MAX_LEASE_S)
         return self._change("extend", queue, receipts, lease_s, prolong)
 
     def limit_queue(self, queue: str, max_message_bytes: int) -> None:
@@ -224,12 +209,14 @@ class MemoryBroker(Broker):
         Raises:
             RefusedError: the name or the limit is illegal.
         """
-        self._queue("limit_queue", queue).max_message_bytes = checked_limit(max_message_bytes)
+        self._queue("limit_queue", queue).max_message_bytes = CHECKS.message_limit(
+            max_message_bytes
+        )
 
     def _put(self, target: LeasingQueue, item: Outgoing) -> str | BrokerError:
         most, fifo = target.max_message_bytes, limits.is_fifo(target.name)
         if why := limits.why_refused(item, max_bytes=most, fifo=fifo):
-            return refused("send", target.name, why)
+            return CHECKS.refused("send", target.name, why)
         message = Message(
             id=new_id(self._random),
             body=item.body,
@@ -270,17 +257,19 @@ class MemoryBroker(Broker):
         change: Callable[[LeasingQueue, str, float], None],
     ) -> list[BrokerError | None]:
         """Set when each delivery's message comes back, ``seconds`` from now."""
-        check_batch(verb, queue, receipts)
+        CHECKS.batch(verb, queue, receipts)
         target = self._advanced(verb, queue)
         now = self._clock.monotonic()
         answers: list[BrokerError | None] = []
         for receipt in receipts:
             since = target.held_since(receipt)
             if since is None:
-                answers.append(stale(verb, queue))
+                answers.append(CHECKS.stale(verb, queue))
             elif now + seconds - since > limits.MAX_LEASE_S:
                 # AWS, ChangeMessageVisibility: 12 hours in all from the receive.
-                answers.append(refused(verb, queue, "the lease would be longer than 12 hours"))
+                answers.append(
+                    CHECKS.refused(verb, queue, "the lease would be longer than 12 hours")
+                )
             else:
                 change(target, receipt, now)
                 answers.append(None)
@@ -304,7 +293,7 @@ class MemoryBroker(Broker):
         found = self._queues.get(name)
         if found is not None:
             return found
-        check_name(verb, name)
+        CHECKS.name(verb, name)
         kind = OrderedQueue if limits.is_fifo(name) else MemoryQueue
         made = self._queues[name] = kind(name, max_message_bytes=self._max_message_bytes)
         return made

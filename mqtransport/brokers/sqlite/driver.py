@@ -1,0 +1,310 @@
+"""The SQLite driver: SQS's semantics in one file, durable, shared by the processes of a machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random as random_module
+import sqlite3
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from mqtransport import limits
+from mqtransport.broker import DEFAULT_TIMEOUT_S, Broker, Capabilities, QueueInfo, QueueOptions
+from mqtransport.brokers._checks import Checks
+from mqtransport.brokers._waiters import Waiters
+from mqtransport.brokers.sqlite import files
+from mqtransport.brokers.sqlite.errors import translated
+from mqtransport.brokers.sqlite.files import Synchronous
+from mqtransport.brokers.sqlite.records import Record, pack_attributes
+from mqtransport.brokers.sqlite.store import Now
+from mqtransport.brokers.sqlite.verbs import Taken, Verbs
+from mqtransport.brokers.sqlite.worker import Worker
+from mqtransport.clock import Clock, SystemClock, new_id, new_random
+from mqtransport.errors import BrokerError, BrokerUnavailableError, ClosedError
+from mqtransport.message import Outgoing, RawDelivery
+
+_log = logging.getLogger("mqtransport.brokers.sqlite")
+
+CHECKS = Checks("SQLite")
+
+OPEN_TIMEOUT_S = 60.0
+"""Opening checks the whole file, which takes a second for some hundred MiB."""
+
+
+class SQLiteBroker(Broker):
+    """A broker in a file.
+
+    Several processes of one machine may use the file at once, and each of them may be killed at
+    any moment. Queues come into being on first use.
+
+    Args:
+        path: the file; it is made, with mode 0600, if it is not there.
+        synchronous: ``FULL``: a confirmed message survives a power cut. ``NORMAL``: it survives
+            the end of the process, but the last moments before a power cut may be lost; several
+            times faster on slow disks.
+        clock: where time comes from. Its monotonic clock must be that of the machine where
+            several processes share the file.
+        random: source of message ids.
+        timeout_s: seconds after which a call counts as failed; more than 0.
+        max_message_bytes: size limit of new queues, 1 to 1,048,576 (SQS's).
+
+    Raises:
+        RefusedError: ``max_message_bytes`` is out of range.
+
+    Example:
+        ```python
+        async with SQLiteBroker("queues.db") as broker:
+            await broker.ping(["orders"])
+        ```
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        name="sqlite",
+        max_batch=limits.MAX_BATCH,
+        max_batch_bytes=limits.MAX_MESSAGE_BYTES,
+        max_message_bytes=limits.MAX_MESSAGE_BYTES,
+        max_attributes=limits.MAX_ATTRIBUTES,
+        max_wait_s=limits.MAX_WAIT_S,
+        max_delay_s=limits.MAX_DELAY_S,
+        max_lease_s=limits.MAX_LEASE_S,
+        lease_step_s=0.0,
+        durable=True,
+        ordered=True,
+        receive_cancellable=True,
+        creates_queues=True,
+        detects_stale_receipts=True,
+    )
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        synchronous: Synchronous = "FULL",
+        clock: Clock | None = None,
+        random: random_module.Random | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_message_bytes: int = limits.MAX_MESSAGE_BYTES,
+    ) -> None:
+        self.timeout_s = timeout_s
+        self._path = Path(path)
+        self._synchronous = synchronous
+        self._clock = clock or SystemClock()
+        self._random = random or new_random()
+        self._verbs = Verbs(self._now, CHECKS.message_limit(max_message_bytes))
+        self._waiters: defaultdict[str, Waiters] = defaultdict(Waiters)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._worker: Worker | None = None
+        self._connecting = asyncio.Lock()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<SQLiteBroker {self._path.name!r}>"
+
+    async def connect(self) -> None:
+        """Open the file and check it whole.
+
+        Raises:
+            ConfigurationError: the path cannot be used, or the file is damaged (it is put aside),
+                of a newer version, or another program's.
+            BrokerUnavailableError: the file is locked, or the disk fails.
+        """
+        async with self._connecting:
+            if self._closed:
+                raise ClosedError("SQLite: this broker was closed; make a new one")
+            if self._worker is not None:
+                return
+            opening = partial(
+                files.open_file,
+                self._path,
+                synchronous=self._synchronous,
+                timeout_s=self.timeout_s,
+                boot_id=files.this_boot(),
+                now=self._now(),
+            )
+            worker = Worker(opening, self._on_foreign_write)
+            try:
+                await worker.start(OPEN_TIMEOUT_S)
+            except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
+                raise translated("open", self._path.name, error) from error
+            self._worker = worker
+
+    async def aclose(self) -> None:  # noqa: D102 - the contract is Broker's
+        self._closed = True
+        async with self._connecting:
+            worker, self._worker = self._worker, None
+            for waiters in self._waiters.values():
+                waiters.wake_all()
+            if worker is not None:
+                await worker.stop(self.timeout_s)
+
+    async def ping(self, queues: Sequence[str]) -> None:  # noqa: D102
+        async with self._verb("ping", "") as worker:
+            await worker.submit(lambda db: db.execute("SELECT 1 FROM boot").fetchone())
+
+    async def declare(self, queue: str, options: QueueOptions) -> None:  # noqa: D102
+        CHECKS.options(queue, options)
+        CHECKS.name("declare", options.dead_letter_queue or queue)
+        async with self._verb("declare", queue) as worker:
+            await worker.submit(self._verbs.declare(queue, options), grows=True)
+
+    async def describe(self, queue: str) -> QueueInfo:  # noqa: D102
+        async with self._verb("describe", queue) as worker:
+            return await worker.submit(self._verbs.describe(queue))
+
+    async def send(self, queue: str, batch: Sequence[Outgoing]) -> list[str | BrokerError]:  # noqa: D102
+        async with self._verb("send", queue) as worker:
+            CHECKS.batch("send", queue, batch)
+            sizes = [limits.size_bytes(item.body, item.attributes) for item in batch]
+            CHECKS.total(queue, sizes)
+            records = [self._record(queue, *one) for one in zip(batch, sizes, strict=True)]
+            answers = await worker.submit(self._verbs.put(queue, records), grows=True)
+        self._waiters[queue].wake_all()
+        return answers
+
+    async def receive(  # noqa: D102
+        self,
+        queue: str,
+        *,
+        max_messages: int,
+        wait_s: float,
+        lease_s: float,
+        attempt_id: str | None = None,
+    ) -> list[RawDelivery]:
+        worker = self._open_worker("receive")
+        CHECKS.receive(queue, max_messages, wait_s, lease_s)
+        self._loop = asyncio.get_running_loop()
+        deadline = self._clock.monotonic() + wait_s
+        worker.watched += 1
+        try:
+            while True:
+                taken, due = await self._claim(queue, max_messages, lease_s, attempt_id)
+                now = self._clock.monotonic()
+                if taken or now >= deadline:
+                    return taken
+                until = deadline if due is None else min(due, deadline)
+                await self._waiters[queue].wait(until - now)
+        finally:
+            worker.watched -= 1
+
+    async def ack(self, queue: str, receipts: Sequence[str]) -> list[BrokerError | None]:  # noqa: D102
+        async with self._verb("ack", queue) as worker:
+            CHECKS.batch("ack", queue, receipts)
+            answers = await worker.submit(self._verbs.delete(queue, receipts))
+        if limits.is_fifo(queue):
+            self._waiters[queue].wake_all()  # its group may be free now
+        return answers
+
+    async def release(  # noqa: D102
+        self, queue: str, receipts: Sequence[str], *, delay_s: float
+    ) -> list[BrokerError | None]:
+        CHECKS.seconds("release", queue, "delay_s", delay_s, limits.MAX_LEASE_S, zero=True)
+        return await self._change("release", queue, receipts, delay_s, leased=False)
+
+    async def extend(  # noqa: D102
+        self, queue: str, receipts: Sequence[str], *, lease_s: float
+    ) -> list[BrokerError | None]:
+        CHECKS.seconds("extend", queue, "lease_s", lease_s, limits.MAX_LEASE_S)
+        return await self._change("extend", queue, receipts, lease_s, leased=True)
+
+    async def limit_queue(self, queue: str, max_message_bytes: int) -> None:
+        """Lower one queue's size limit, as an operator can on SQS; for tests.
+
+        Args:
+            queue: which; it comes into being if need be.
+            max_message_bytes: 1 to 1,048,576.
+        """
+        async with self._verb("limit", queue) as worker:
+            await worker.submit(self._verbs.limit(queue, max_message_bytes))
+
+    # -- on the loop -----------------------------------------------------------------------
+
+    async def _claim(self, queue: str, most: int, lease_s: float, attempt_id: str | None) -> Taken:
+        """Take what is there now; what is taken for a caller who is gone is given back."""
+        async with self._verb("receive", queue) as worker:
+            job = worker.begin(self._verbs.take(queue, most, lease_s, attempt_id))
+            try:
+                return await asyncio.shield(job.future)
+            except asyncio.CancelledError:
+                job.abandoned = True
+                job.future.add_done_callback(partial(self._give_back, worker, queue))
+                raise
+
+    def _give_back(self, worker: Worker, queue: str, claim: asyncio.Future[Taken]) -> None:
+        if claim.cancelled() or claim.exception() is not None:
+            return
+        taken, _ = claim.result()
+        if taken:
+            done = worker.submit(self._verbs.give_up(queue, taken))
+            done.add_done_callback(partial(self._given_back, queue))
+
+    def _given_back(self, queue: str, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            _log.warning("SQLite: queue %r: messages come back after a lease: %s", queue, error)
+        self._waiters[queue].wake_all()
+
+    async def _change(
+        self, verb: str, queue: str, receipts: Sequence[str], seconds: float, *, leased: bool
+    ) -> list[BrokerError | None]:
+        async with self._verb(verb, queue) as worker:
+            CHECKS.batch(verb, queue, receipts)
+            work = self._verbs.set_end(verb, queue, receipts, seconds, leased=leased)
+            answers = await worker.submit(work)
+        self._waiters[queue].wake_all()
+        return answers
+
+    def _record(self, queue: str, item: Outgoing, size_bytes: int) -> Record | BrokerError:
+        # The queue's own limit, which may be lower, is looked at with the queue.
+        fifo = limits.is_fifo(queue)
+        if why := limits.why_refused(item, max_bytes=limits.MAX_MESSAGE_BYTES, fifo=fifo):
+            return CHECKS.refused("send", queue, why)
+        return Record(
+            id=new_id(self._random),
+            body=item.body,
+            attributes=pack_attributes(item.attributes),
+            group=item.group,
+            dedup_id=item.dedup_id or item.id,
+            delay_s=item.delay_s or 0.0,
+            size_bytes=size_bytes,
+        )
+
+    def _open_worker(self, verb: str) -> Worker:
+        if self._closed:
+            raise ClosedError(f"SQLite: {verb} after aclose(); make a new broker")
+        if self._worker is None:
+            raise ClosedError(f"SQLite: {verb} before connect(); call connect() first")
+        return self._worker
+
+    @asynccontextmanager
+    async def _verb(self, verb: str, queue: str) -> AsyncIterator[Worker]:
+        worker = self._open_worker(verb)
+        if queue:
+            CHECKS.name(verb, queue)
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                yield worker
+        except TimeoutError as late:
+            raise BrokerUnavailableError(
+                f"SQLite: {verb} on queue {queue!r}: the file was busy for {self.timeout_s:g} s",
+                queue=queue,
+                maybe_done=True,
+            ) from late
+        except sqlite3.Error as error:
+            raise translated(verb, queue, error) from error
+
+    def _now(self) -> Now:
+        return Now(self._clock.monotonic(), self._clock.time())
+
+    def _on_foreign_write(self) -> None:
+        """Another process wrote to the file (on the worker's thread): look again."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._wake_all)
+
+    def _wake_all(self) -> None:
+        for waiters in self._waiters.values():
+            waiters.wake_all()

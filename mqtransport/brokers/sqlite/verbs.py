@@ -1,0 +1,143 @@
+"""The verbs of the seam as work for the thread of the file: each a function of the connection.
+
+Time is read when the work is done, so that a lease begins when it is given and not when it was
+asked for.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from mqtransport.broker import QueueInfo, QueueOptions
+from mqtransport.brokers._checks import Checks
+from mqtransport.brokers.sqlite import store, taking
+from mqtransport.brokers.sqlite.records import Record, read_receipt
+from mqtransport.brokers.sqlite.store import Now, QueueRow
+from mqtransport.brokers.sqlite.worker import Work
+from mqtransport.errors import BrokerError
+from mqtransport.message import RawDelivery
+
+Taken = tuple[list[RawDelivery], float | None]
+"""What a receive took; if nothing, when the next hidden message comes back."""
+
+CHECKS = Checks("SQLite")
+
+
+class Verbs:
+    """Makes the work of each verb.
+
+    Args:
+        now: reads both clocks; called on the thread of the file.
+        max_bytes: size limit of queues that come into being.
+    """
+
+    def __init__(self, now: Callable[[], Now], max_bytes: int) -> None:
+        self._now = now
+        self._max_bytes = max_bytes
+
+    def declare(self, queue: str, options: QueueOptions) -> Work[None]:
+        """Make a queue exist."""
+        return lambda db: store.declare(db, queue, options, self._max_bytes)
+
+    def limit(self, queue: str, max_bytes: int) -> Work[None]:
+        """Set a queue's size limit."""
+        return lambda db: store.limit(db, self._row(db, queue), max_bytes)
+
+    def describe(self, queue: str) -> Work[QueueInfo]:
+        """Return a queue's limits and counts."""
+        return lambda db: store.describe(db, self._row(db, queue), self._now())
+
+    def put(
+        self, queue: str, records: Sequence[Record | BrokerError]
+    ) -> Work[list[str | BrokerError]]:
+        """Store messages; those that are errors already keep their place."""
+
+        def work(db: sqlite3.Connection) -> list[str | BrokerError]:
+            row, now = self._row(db, queue), self._now()
+            return [
+                one if isinstance(one, BrokerError) else self._put(db, row, one, now)
+                for one in records
+            ]
+
+        return work
+
+    def take(self, queue: str, most: int, lease_s: float, attempt_id: str | None) -> Work[Taken]:
+        """Lease up to ``most`` messages."""
+
+        def work(db: sqlite3.Connection) -> Taken:
+            row, now = self._row(db, queue), self._now()
+            if row.ordered:
+                taken = taking.take_ordered(db, row, most, lease_s, now, attempt_id)
+            else:
+                taken = taking.take(db, row, most, lease_s, now)
+            return taken, None if taken else store.next_due(db, row, now)
+
+        return work
+
+    def give_up(self, queue: str, taken: Sequence[RawDelivery]) -> Work[None]:
+        """Undo deliveries that nobody has seen."""
+
+        def work(db: sqlite3.Connection) -> None:
+            row, now = self._row(db, queue), self._now()
+            for one in taken:
+                if (receipt := read_receipt(one.receipt)) is not None:
+                    store.give_up_receive(db, row, receipt, now)
+
+        return work
+
+    def delete(self, queue: str, receipts: Sequence[str]) -> Work[list[BrokerError | None]]:
+        """Delete deliveries."""
+
+        def delete_one(db: sqlite3.Connection, row: QueueRow, text: str, now: Now) -> bool:
+            receipt = read_receipt(text)
+            return receipt is not None and store.delete(db, row, receipt, now)
+
+        def work(db: sqlite3.Connection) -> list[BrokerError | None]:
+            row, now = self._row(db, queue), self._now()
+            return [
+                None if delete_one(db, row, text, now) else CHECKS.stale("ack", queue)
+                for text in receipts
+            ]
+
+        return work
+
+    def set_end(
+        self, verb: str, queue: str, receipts: Sequence[str], seconds: float, *, leased: bool
+    ) -> Work[list[BrokerError | None]]:
+        """Let deliveries' messages come back ``seconds`` from now."""
+
+        def change(
+            db: sqlite3.Connection, row: QueueRow, text: str, now: Now
+        ) -> BrokerError | None:
+            receipt = read_receipt(text)
+            if receipt is None or not store.is_held(db, row, receipt, now):
+                return CHECKS.stale(verb, queue)
+            if not store.set_end(db, receipt, seconds, now, leased=leased):
+                return CHECKS.refused(verb, queue, "the lease would be longer than 12 hours")
+            return None
+
+        def work(db: sqlite3.Connection) -> list[BrokerError | None]:
+            row, now = self._row(db, queue), self._now()
+            return [change(db, row, text, now) for text in receipts]
+
+        return work
+
+    def _put(
+        self, db: sqlite3.Connection, row: QueueRow, record: Record, now: Now
+    ) -> str | BrokerError:
+        if record.size_bytes > row.max_bytes:
+            why = (
+                f"it has {record.size_bytes} bytes with its attributes; the limit is "
+                f"{row.max_bytes}"
+            )
+            return CHECKS.refused("send", row.name, why)
+        if row.ordered:
+            if first := taking.first_of(db, row, record.dedup_id, now):
+                return first
+            taking.remember_sent(db, row, record, now)
+        store.put(db, row, record, now)
+        return record.id
+
+    def _row(self, db: sqlite3.Connection, queue: str) -> QueueRow:
+        return store.queue_row(db, queue, self._max_bytes)

@@ -1,0 +1,248 @@
+"""The one thread that touches the file: callers' work is grouped into few commits.
+
+Everything that waits while a commit is under way goes into the next one, so that many callers
+share the price of an fsync. A lone caller pays for its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from mqtransport.brokers.sqlite import files
+from mqtransport.brokers.sqlite.files import QueueFile
+from mqtransport.errors import BrokerUnavailableError
+
+_T = TypeVar("_T")
+Work = Callable[[sqlite3.Connection], _T]
+
+MOST_AT_ONCE = 500
+"""Calls in one transaction: enough to share its fsync, few enough for the first not to wait."""
+
+LOOK_EVERY_S = 0.05
+"""While receives wait, the file is looked at so often for what other processes have written."""
+
+_log = logging.getLogger("mqtransport.brokers.sqlite")
+
+
+class Job:
+    """One call on its way: what to do, and who waits for it."""
+
+    __slots__ = ("abandoned", "future", "grows", "loop", "work")
+
+    def __init__(self, work: Work[Any], grows: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.work = work
+        self.grows = grows
+        self.abandoned = False
+
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        """Give the caller its answer; runs on the caller's loop."""
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+
+Answer = tuple[Job, Any, BaseException | None]
+
+
+class Worker:
+    """Runs work on the file in a thread of its own.
+
+    Args:
+        open_file: opens the file; called on the thread.
+        on_foreign_write: called on the thread when another process has written to the file;
+            only while ``watched``.
+
+    Attributes:
+        watched: how many receives wait for messages.
+        full: whether the disk was full; then what would make the file grow is refused until
+            the reserve is there again.
+    """
+
+    def __init__(
+        self, open_file: Callable[[], QueueFile], on_foreign_write: Callable[[], None]
+    ) -> None:
+        self._open_file = open_file
+        self._on_foreign_write = on_foreign_write
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._failure: BaseException | None = None
+        self.watched = 0
+        self.full = False
+
+    async def start(self, timeout_s: float) -> None:
+        """Start the thread and wait until the file is open; raises what opening it raised."""
+        opened = Job(lambda db: None, grows=False)
+        self._thread = threading.Thread(
+            target=self._run, args=(opened,), name="mqtransport sqlite", daemon=True
+        )
+        self._thread.start()
+        async with asyncio.timeout(timeout_s):
+            await asyncio.shield(opened.future)
+
+    def submit(self, work: Work[_T], *, grows: bool = False) -> asyncio.Future[_T]:
+        """Have work done in a transaction; the future has its result once it is committed.
+
+        Args:
+            work: called with the connection.
+            grows: whether it makes the file larger, so that it is refused on a full disk.
+        """
+        return self.begin(work, grows=grows).future
+
+    def begin(self, work: Work[Any], *, grows: bool = False) -> Job:
+        """Like :meth:`submit`; returns the job, which can be abandoned before its turn."""
+        job = Job(work, grows)
+        if self._failure is not None or self._ended.is_set():
+            job.settle(None, BrokerUnavailableError("SQLite: the thread of the file has ended"))
+        else:
+            self._jobs.put(job)
+        return job
+
+    async def stop(self, timeout_s: float) -> None:
+        """Do what was submitted, close the file, end the thread; bounded."""
+        self._jobs.put(None)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, timeout_s)
+
+    # -- on the thread ---------------------------------------------------------------------
+
+    def _run(self, opened: Job) -> None:
+        try:
+            file = self._open_file()
+        except BaseException as error:  # handed to the caller of start
+            self._failure = error
+            self._answer([(opened, None, error)])
+            return
+        self._answer([(opened, None, None)])
+        try:
+            self._work(file)
+        except BaseException as error:
+            self._failure = error
+            _log.critical("SQLite: the thread of %r died", file.path.name, exc_info=error)
+        finally:
+            file.close()
+            self._ended.set()
+            self._refuse_the_rest()
+
+    def _work(self, file: QueueFile) -> None:
+        seen = _version(file.db)
+        while True:
+            jobs, stop = self._collect()
+            if jobs:
+                self._transact(file, jobs)
+            if stop:
+                return
+            if self.watched and (found := _version(file.db)) != seen:
+                seen = found
+                self._on_foreign_write()
+
+    def _collect(self) -> tuple[list[Job], bool]:
+        """Wait for work, and take all that is there; True says that it is the last."""
+        jobs: list[Job] = []
+        try:
+            job = self._jobs.get(timeout=LOOK_EVERY_S if self.watched else 1.0)
+            while True:
+                if job is None:
+                    return jobs, True
+                jobs.append(job)
+                if len(jobs) >= MOST_AT_ONCE:
+                    break
+                job = self._jobs.get_nowait()
+        except queue.Empty:
+            pass
+        return jobs, False
+
+    def _transact(self, file: QueueFile, jobs: list[Job]) -> None:
+        live = [job for job in jobs if not (job.abandoned or job.future.cancelled())]
+        if self.full and any(job.grows for job in live):
+            self.full = not files.keep_reserve(file.path)
+        refused = [job for job in live if job.grows and self.full]
+        answers: list[Answer] = [(job, None, disk_is_full()) for job in refused]
+        answers += self._commit(file, [job for job in live if not (job.grows and self.full)])
+        self._answer(answers)
+
+    def _commit(self, file: QueueFile, jobs: list[Job]) -> list[Answer]:
+        """Do the work of all in one transaction; if that fails, each in one of its own."""
+        if not jobs:
+            return []
+        try:
+            file.db.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return [(job, None, error) for job in jobs]
+        try:
+            results = [job.work(file.db) for job in jobs]
+            file.db.execute("COMMIT")
+        except Exception as error:
+            _roll_back(file.db)
+            if len(jobs) > 1:
+                return [answer for job in jobs for answer in self._commit(file, [job])]
+            if _is_full(error):
+                return self._make_room(file, jobs[0], error)
+            return [(jobs[0], None, error)]
+        return [(job, result, None) for job, result in zip(jobs, results, strict=True)]
+
+    def _make_room(self, file: QueueFile, job: Job, error: Exception) -> list[Answer]:
+        """On a full disk what empties the queue goes on, in the reserve; what fills it does not."""
+        self.full = True
+        if job.grows:
+            return [(job, None, disk_is_full())]
+        if files.give_up_reserve(file.path):
+            _log.error("SQLite: the disk of %r is full; sends are refused", file.path.name)
+            return self._commit(file, [job])
+        return [(job, None, error)]
+
+    def _answer(self, answers: list[Answer]) -> None:
+        """Wake the callers, once for each loop."""
+        by_loop: defaultdict[asyncio.AbstractEventLoop, list[Answer]] = defaultdict(list)
+        for answer in answers:
+            by_loop[answer[0].loop].append(answer)
+        for loop, mine in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_settle, mine)
+            except RuntimeError:
+                _log.debug("SQLite: a caller's event loop has ended")
+
+    def _refuse_the_rest(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if job is not None:
+                gone = BrokerUnavailableError("SQLite: the thread of the file has ended")
+                self._answer([(job, None, gone)])
+
+
+def disk_is_full() -> BrokerUnavailableError:
+    """Return the error of a send on a full disk."""
+    return BrokerUnavailableError("SQLite: the disk is full; make room (acks still work)")
+
+
+def _settle(answers: list[Answer]) -> None:
+    for job, result, error in answers:
+        job.settle(result, error)
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    if db.in_transaction:  # some errors have rolled back already
+        db.execute("ROLLBACK")
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and error.sqlite_errorname == "SQLITE_FULL"
