@@ -67,8 +67,8 @@ class MQApp(Lifecycle):
         """Make an app for the broker that the URL, the options or the environment name.
 
         Args:
-            url: ``memory://`` or ``sqs://[region][?endpoint_url=...]``; None leaves it to the
-                settings.
+            url: ``memory://``, ``sqlite:///file.db`` or ``sqs://[region][?endpoint_url=...]``;
+                None leaves it to the settings.
             settings: a settings object; None reads the environment.
             clock: source of time, for tests.
             random: source of ids and jitter, for tests.

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 from random import Random
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from mqtransport.broker import Broker
 from mqtransport.clock import Clock
 from mqtransport.errors import ConfigurationError
 from mqtransport.settings import MQSettings
 
+if TYPE_CHECKING:
+    from mqtransport.brokers.sqlite.files import Synchronous
+
 logger = logging.getLogger("mqtransport.settings")
 
 SUPPORTED = ("memory", "sqs")
+"""What MQ_BROKER may name without an MQ_URL."""
 
 
 def make_broker(settings: MQSettings, *, clock: Clock, random: Random) -> Broker:
@@ -44,15 +49,21 @@ def make_broker(settings: MQSettings, *, clock: Clock, random: Random) -> Broker
         return _memory(clock, random)
     if parts.scheme == "sqs":
         return _sqs(settings, clock, region=parts.netloc or None, endpoint_url=_endpoint_of(parts))
+    if parts.scheme == "sqlite":
+        return _sqlite(parts, clock, random)
     raise ConfigurationError(
-        f"MQ_URL names the unknown broker {parts.scheme!r}; supported are memory:// and "
-        f"sqs://region, or an http(s) endpoint with MQ_BROKER=sqs"
+        f"MQ_URL names the unknown broker {parts.scheme!r}; supported are memory://, "
+        f"sqlite:///file.db and sqs://region, or an http(s) endpoint with MQ_BROKER=sqs"
     )
 
 
 def _without_url(settings: MQSettings, clock: Clock, random: Random) -> Broker:
     if settings.broker == "sqs":
         return _sqs(settings, clock, region=None, endpoint_url=None)
+    if settings.broker == "sqlite":
+        raise ConfigurationError(
+            "MQ_BROKER is sqlite; say which file with MQ_URL=sqlite:///file.db"
+        )
     if settings.broker not in (None, "memory"):
         raise ConfigurationError(
             f"MQ_BROKER is {settings.broker!r}; supported are {' and '.join(SUPPORTED)}"
@@ -86,7 +97,8 @@ def _split(url: str) -> SplitResult:
         )
     if not parts.scheme or "://" not in url:
         raise ConfigurationError(
-            "MQ_URL has no scheme; write memory://, sqs://region or an http(s) endpoint"
+            "MQ_URL has no scheme; write memory://, sqlite:///file.db, sqs://region or an http(s) "
+            "endpoint"
         )
     return parts
 
@@ -106,6 +118,29 @@ def _memory(clock: Clock, random: Random) -> Broker:
     from mqtransport.brokers.memory import MemoryBroker
 
     return MemoryBroker(clock=clock, random=random)
+
+
+def _sqlite(parts: SplitResult, clock: Clock, random: Random) -> Broker:
+    query = parse_qs(parts.query, keep_blank_values=True)
+    modes = query.pop("synchronous", ["FULL"])
+    path = unquote(parts.path)
+    if parts.netloc or query or len(modes) > 1 or path in ("", "/") or path.endswith("/"):
+        raise ConfigurationError(
+            "MQ_URL: sqlite:// takes a file and one option, as in sqlite:///relative.db or "
+            "sqlite:////absolute/path.db?synchronous=NORMAL"
+        )
+    mode = modes[0].upper()
+    if mode not in ("FULL", "NORMAL"):
+        raise ConfigurationError("MQ_URL: synchronous is FULL (the default) or NORMAL")
+    try:
+        from mqtransport.brokers.sqlite import SQLiteBroker
+    except ImportError as missing:  # fcntl is for POSIX systems only
+        raise ConfigurationError(
+            f"the SQLite broker needs a POSIX system with Python's sqlite3 ({missing.name})"
+        ) from None
+    synchronous: Synchronous = "NORMAL" if mode == "NORMAL" else "FULL"
+    # As SQLAlchemy writes it: three slashes are relative, four absolute.
+    return SQLiteBroker(path[1:], synchronous=synchronous, clock=clock, random=random)
 
 
 def _sqs(

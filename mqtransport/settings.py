@@ -52,10 +52,10 @@ class MQSettings(BaseSettings):
     win over the environment. Empty variables count as unset.
 
     Attributes:
-        url: the broker: ``memory://``, ``sqs://[region][?endpoint_url=...]``; with
-            ``MQ_BROKER=sqs`` also the plain ``http(s)://`` endpoint. None is chosen by
-            ``broker``, else the memory broker.
-        broker: ``memory`` or ``sqs``.
+        url: the broker: ``memory://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
+            ``sqs://[region][?endpoint_url=...]``; with ``MQ_BROKER=sqs`` also the plain
+            ``http(s)://`` endpoint. None is chosen by ``broker``, else the memory broker.
+        broker: ``memory`` or ``sqs``; ``sqlite`` needs a ``url`` too.
         region: the AWS region.
         username: the AWS access key id.
         password: the AWS secret access key. Both or neither; neither is the AWS default chain.

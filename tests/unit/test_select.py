@@ -140,7 +140,7 @@ def test_without_credentials_the_sqs_driver_gets_none() -> None:
         ({"url": "sqs:eu-west-1"}, "no scheme"),
         ({"url": "//eu-west-1"}, "no scheme"),
         ({"url": "amqp://localhost"}, "unknown broker 'amqp'"),
-        ({"url": "kafka://localhost:9092"}, "supported are memory:// and sqs://"),
+        ({"url": "kafka://localhost:9092"}, "sqlite:///file.db and sqs://"),
         ({"url": "sqs://eu-west-1", "broker": "memory"}, "drop one"),
         ({"url": "memory://", "broker": "sqs"}, "drop one"),
         ({"url": "sqs://eu-west-1", "region": "eu-west-2"}, "drop one"),
