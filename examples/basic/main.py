@@ -52,7 +52,7 @@ class MP_Basic(Producer):
 async def main(role: str = "both") -> None:
     app = await MQApp.connect()
     if role != "both" and not app.broker.capabilities.durable:
-        raise SystemExit("this broker lives in one process; for two, set MQ_BROKER (README.md)")
+        raise SystemExit("this broker lives in one process; for two, set MQ_URL (README.md)")
     numbers = random.sample(range(1000), 10)
     app.state = AppState(numbers)
     producer = MP_Basic()

@@ -79,7 +79,7 @@ async def add_c(app: MQApp) -> MC_Square:
 async def main(services: str = "abc") -> None:
     app = await MQApp.connect()
     if services != "abc" and not app.broker.capabilities.durable:
-        raise SystemExit("this broker lives in one process; for more, set MQ_BROKER (README.md)")
+        raise SystemExit("this broker lives in one process; for more, set MQ_URL (README.md)")
     numbers = await add_a(app) if "a" in services else None
     if "b" in services:
         await add_b(app)

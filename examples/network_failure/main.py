@@ -32,10 +32,10 @@ class MC_Number(Consumer[Number]):
 
 
 async def connect(stack: AsyncExitStack) -> tuple[FaultProxy, MQApp]:
-    """Put a proxy before the endpoint of the settings, or before a local double of SQS."""
+    """Put a proxy before the SQS endpoint of the settings, or before a local double of SQS."""
     settings = MQSettings()
     endpoint = settings.url
-    if endpoint is None:
+    if endpoint is None or not endpoint.startswith("http"):  # an embedded broker has no network
         endpoint = (await stack.enter_async_context(SQSDouble())).url
         settings = MQSettings(
             broker="sqs", region="us-east-1", username="x", password="y", create_queues=True

@@ -67,6 +67,10 @@ def sqs_settings(double: SQSDouble) -> dict[str, str]:
     }
 
 
+def sqlite_settings(folder: Path) -> dict[str, str]:
+    return {"MQ_URL": f"sqlite:///{folder / 'queues.db'}"}
+
+
 class Running:
     """A process under test and what it has written so far."""
 
@@ -142,6 +146,42 @@ async def test_example_shows_the_same_on_sqs_by_settings_alone(
     assert {queue: counts for queue, counts in left.items() if counts != (0, 0, 0)} == {}
 
 
+@pytest.mark.parametrize("name", EXPECTED)
+async def test_example_shows_the_same_on_sqlite_by_one_setting(name: str, tmp_path: Path) -> None:
+    async with running(script(name), settings=sqlite_settings(tmp_path)) as process:
+        output = await process.ended_well()
+    assert [line for line in EXPECTED[name] if line not in output] == []
+
+
+async def test_chain_runs_as_three_processes_on_one_sqlite_file(tmp_path: Path) -> None:
+    settings = sqlite_settings(tmp_path)
+    async with (
+        running(script("chain"), "b", settings=settings) as b,
+        running(script("chain"), "c", settings=settings) as c,
+        running(script("chain"), "a", settings=settings) as a,
+    ):
+        assert "A sent 10 numbers" in await a.ended_well()
+        assert "C collected 10 squares, their sum is 385" in await c.ended_well()
+        b.process.terminate()
+        await b.ended_well()
+    async with running("-m", "mqtransport.brokers.sqlite", tmp_path / "queues.db") as shown:
+        lines = (await shown.ended_well()).splitlines()
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["numbers", "0", "0", "0"],
+        ["squares", "0", "0", "0"],
+    ]
+
+
+async def test_unsent_messages_survive_between_two_processes_on_one_sqlite_file(
+    tmp_path: Path,
+) -> None:
+    settings, file = sqlite_settings(tmp_path), tmp_path / "unsent.json"
+    async with running(script("unsent"), "first", file, settings=settings) as first:
+        await first.ended_well()
+    async with running(script("unsent"), "second", file, settings=settings) as second:
+        assert "delivered orders 1 to 3" in await second.ended_well()
+
+
 def queues_of(double: SQSDouble) -> set[str]:
     return {call.queue for call in double.log if call.action == "CreateQueue"}
 
@@ -192,11 +232,12 @@ async def test_unsent_messages_survive_in_the_file_between_two_processes(tmp_pat
     assert json.loads(file.read_text()) == {}
 
 
-@pytest.mark.parametrize("broker", ["memory", "sqs"])
+@pytest.mark.parametrize("broker", ["memory", "sqlite", "sqs"])
 async def test_orders_takes_an_order_over_http_and_handles_it(
-    broker: str, double: SQSDouble
+    broker: str, double: SQSDouble, tmp_path: Path
 ) -> None:
-    settings = sqs_settings(double) if broker == "sqs" else {}
+    chosen = {"memory": {}, "sqlite": sqlite_settings(tmp_path), "sqs": sqs_settings(double)}
+    settings = chosen[broker]
     arguments = ("-m", "uvicorn", "examples.orders.app:app", "--port", "0")
     async with running(*arguments, settings=settings) as server:
         await server.read_until("Uvicorn running on ")
