@@ -1,0 +1,1 @@
+"""Benchmarks beside peers; each is run in fresh processes, interleaved, by one command."""
