@@ -92,7 +92,7 @@ class SQLiteBroker(Broker):
     ) -> None:
         self.timeout_s = timeout_s
         self._path = Path(path)
-        self._synchronous = synchronous
+        self._synchronous: Synchronous = synchronous
         self._clock = clock or SystemClock()
         self._random = random or new_random()
         self._verbs = Verbs(self._now, CHECKS.message_limit(max_message_bytes))

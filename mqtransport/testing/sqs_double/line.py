@@ -20,6 +20,7 @@ class Line(Protocol):
 
     def moved(self, message: Message, before: State) -> None:
         """Take note that a message changed its state."""
+        ...
 
     def draw(self) -> Iterator[Message]:
         """Yield what one receive may deliver, in order.
@@ -27,9 +28,11 @@ class Line(Protocol):
         The receive settles the state of each message before it asks for the next; it may stop at
         any time.
         """
+        ...
 
     def clear(self) -> None:
         """Forget all messages."""
+        ...
 
 
 class StandardLine:
