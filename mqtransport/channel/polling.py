@@ -33,7 +33,9 @@ ATTEMPT_ID_S = 240.0
 """A receive attempt id is used for so long; SQS honours it for 5 minutes (ReceiveMessage)."""
 
 FATAL_BACKOFF = Backoff(first_s=5.0, max_s=60.0)
-"""A queue that is missing or denied needs an operator: asked for at most once a minute."""
+"""A queue that is missing or denied needs an operator: asked for soon, then once a minute.
+
+Without jitter, which would halve the pauses: there is no crowd to spread, only an operator."""
 
 
 class Poller:
@@ -223,9 +225,12 @@ class Poller:
         self._full = False
         if not alone:
             return  # another poll is open, or backs off: one of them is enough
-        backoff = FATAL_BACKOFF if error.fatal else self._options.backoff
-        # Full jitter, but never a hot loop: a jittered delay may come out as nothing.
-        pause_s = max(backoff.delay_s(self._trouble.failures, self._tools.random), 0.1)
+        failures = self._trouble.failures
+        if error.fatal:
+            pause_s = FATAL_BACKOFF.ceiling_s(failures)
+        else:
+            # Full jitter, but never a hot loop: a jittered delay may come out as nothing.
+            pause_s = max(self._options.backoff.delay_s(failures, self._tools.random), 0.1)
         await self._pause(pause_s)
 
     async def _pause(self, seconds: float) -> None:
