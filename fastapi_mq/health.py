@@ -109,9 +109,8 @@ class HealthCheck:
         """
         if self._app.closed or (self._app.channels and not self._app.running):
             return Health("fail", "not_started")
-        for channel in self._app.channels:
-            error = self._current_error(channel.trouble, polls=channel.kind == "consuming")
-            if error is not None and error.fatal:
+        for error in self._current_errors():
+            if error.fatal:
                 return Health("fail", error.label)
         report = await self.report()
         if report.status == "fail" and not self._broker_critical:
@@ -154,17 +153,21 @@ class HealthCheck:
         return error
 
     def _channel_warning(self) -> Health | None:
-        troubles = [(one.trouble, one.kind == "consuming") for one in self._app.channels]
-        troubles += [(one.settle_trouble, False) for one in self._app.consuming_channels]
-        for trouble, polls in troubles:
-            if (error := self._current_error(trouble, polls=polls)) is not None:
-                return Health("warn", error.label)
+        if errors := self._current_errors():
+            return Health("warn", errors[0].label)
         if any(
             one.dead_letter_failures and self._is_fresh(one.dead_letter_failed_at)
             for one in self._app.consuming_channels
         ):
             return Health("warn", "dead_letter_failed")
         return None
+
+    def _current_errors(self) -> list[BrokerError]:
+        """Return what still is the matter with polls and sends, then with settles."""
+        troubles = [(one.trouble, one.kind == "consuming") for one in self._app.channels]
+        troubles += [(one.settle_trouble, False) for one in self._app.consuming_channels]
+        found = [self._current_error(trouble, polls=polls) for trouble, polls in troubles]
+        return [error for error in found if error is not None]
 
     def _current_error(self, trouble: Trouble, *, polls: bool) -> BrokerError | None:
         """Return what still is the matter with a channel.
