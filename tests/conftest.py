@@ -1,8 +1,10 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Its asserts are plain statements, which `python -O` leaves out unless pytest rewrites them.
-pytest.register_assert_rewrite("tests.contract.support")
+# Their asserts are plain statements, which `python -O` leaves out unless pytest rewrites them.
+pytest.register_assert_rewrite(
+    "tests.contract.support", "tests.faults.journal", "tests.faults.support"
+)
 
 # Both judge by the wall clock: a busy machine, or a fresh clone whose first draw builds
 # Hypothesis's table of characters (a second), is no failure.
