@@ -23,7 +23,7 @@ class Items(Producer[Item]):
     name = "item"
 
 
-@dataclass
+@dataclass(repr=False)
 class Journal:
     """What the application saw, and what was left at the end.
 
@@ -35,6 +35,7 @@ class Journal:
         handled: runs of the handler that returned, by key.
         waiting: keys found in the queue by :meth:`look`.
         dead_lettered: keys found in the dead letter queue by :meth:`look`.
+        looked: whether it looked; before that nobody knows what is lost.
     """
 
     attempts: Counter[str] = field(default_factory=Counter)
@@ -44,6 +45,7 @@ class Journal:
     handled: Counter[str] = field(default_factory=Counter)
     waiting: Counter[str] = field(default_factory=Counter)
     dead_lettered: Counter[str] = field(default_factory=Counter)
+    looked: bool = False
 
     async def send(
         self,
@@ -52,7 +54,7 @@ class Journal:
         *,
         group: str | None = None,
         retried: Collection[str] = ("unknown", "not_sent"),
-        most: int = 20,
+        most: int = 100,
     ) -> bool:
         """Send one message and write down what came of it; return whether it is confirmed.
 
@@ -88,6 +90,7 @@ class Journal:
 
     def look(self, double: SQSDouble, queue: str, dead_letter_queue: str | None = None) -> None:
         """Write down what is left in the queues."""
+        self.looked = True
         self.waiting = _keys(double, queue)
         if dead_letter_queue is not None:
             self.dead_lettered = _keys(double, dead_letter_queue)
@@ -126,14 +129,14 @@ class Journal:
         renamed = {key for key, ids in self.ids.items() if len(ids) > 1}
         assert not renamed, f"more than one message id: {some(renamed)}; {self}"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         numbers = {
             "attempted": len(self.attempts),
             "confirmed": len(self.confirmed),
             "handled": len(self.handled),
             "duplicated": self.duplicated,
             "dead-lettered": len(self.dead_lettered),
-            "lost": len(self.lost),
+            "lost": len(self.lost) if self.looked else "not known",
         }
         return ", ".join(f"{name} {number}" for name, number in numbers.items())
 

@@ -60,6 +60,10 @@ async def test_with_30_percent_of_entries_failing_nothing_is_lost_or_unreported(
         journal.check()
         assert len(journal.attempts) == messages, journal
         assert not journal.dead_lettered, journal
+        # A message may come twice if the answer to its send hid that it was carried out, or if
+        # its lease was lost; a failed ack is no reason.
+        hidden = sum(fault.hits for fault in faults["SendMessageBatch"] if fault.applied)
+        assert journal.duplicated <= hidden + channel.counts.lease_lost, journal
         # Every kind of entry was hit about as often as it should be, also those of leases.
         for action, struck in faults.items():
             entries = sum(call.entries for call in double.log if call.action == action)

@@ -2,8 +2,8 @@
 
 Each cell is a small application of its own with a proxy of its own: it buffers a few messages for
 one queue, and sends twenty to another in rounds, more of them than calls are let pass. In each
-round one handler fails once, so that a lease is released; in the last one a handler runs longer
-than its lease, so that this is renewed, and one message is dead-lettered.
+round one handler fails once, so that a lease is released; in the first one a handler runs longer
+than its lease, so that this is renewed; in the last one a message is dead-lettered.
 """
 
 import asyncio
@@ -64,12 +64,14 @@ async def test_one_failed_call_loses_nothing_and_hangs_nothing(
                 async with asyncio.timeout(CELL_S):
                     await play(cell, journal, double, call, mode, n)
             except Exception as error:  # every cell is judged, whatever the others did
+                journal.look(double, cell, f"{cell}-dlq")
                 failures.append(f"{cell}: {type(error).__name__}: {error} ({journal})")
 
     cells = list(product(CALLS, MODES, (1, 2, 3) if full else (1,)))
     if not full:
-        # The first carries buffered messages, the second those whose senders wait.
-        cells += product(["SendMessageBatch"], MODES, [2])
+        # The first carries buffered messages, the second those whose senders wait; the first
+        # releases, the second renews.
+        cells += product(["SendMessageBatch", "ChangeMessageVisibilityBatch"], MODES, [2])
     await asyncio.gather(*starmap(run, cells))
     assert not failures, "\n".join([f"{len(failures)} cells failed", *failures])
 
@@ -111,6 +113,10 @@ async def play(
     # After one fault everything flows again: nothing is left over, and only what had to be
     # given up is in the dead letter queue.
     assert not journal.waiting, journal
+    # Nothing runs twice but what was sent twice, or whose lease was lost.
+    sent = [one.entries for one in double.log if one[:2] == ("SendMessageBatch", queue)]
+    causes = sum(sent) - len(journal.confirmed) + channel.counts.lease_lost
+    assert journal.duplicated <= causes, (journal, causes)
     if not mode.name.startswith("access_denied"):
         # Nobody is told of what passes within the time that a send has.
         assert not journal.raised, dict(journal.raised)
@@ -131,7 +137,7 @@ def rounds(number: int) -> list[list[str]]:
     keys = [[f"{n}-plain" for n in range(part, MESSAGES, number)] for part in range(number)]
     for part in keys:
         part[0] = part[0].replace("plain", "fails")
-    keys[-1][1:3] = ["slow", "refused"]
+    keys[0][1], keys[-1][2] = "slow", "refused"
     return keys
 
 
