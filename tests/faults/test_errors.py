@@ -234,7 +234,7 @@ async def test_rotated_credentials_are_taken_up_without_a_restart(
 
         rotate("second")
         clock.shift_s = 31.0  # the chain is looked up again at most every 30 s
-        assert await journal.send(producer, "after")
+        assert await journal.send(producer, "after", most=5)
         await until(lambda: journal.handled["after"] == 1, lambda: journal, within_s=60.0)
         await becomes(check, Health("pass"))
         await check.aclose()

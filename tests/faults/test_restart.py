@@ -16,8 +16,11 @@ from tests.faults.journal import Item, Items, Journal
 from tests.faults.support import Recorder, app_on, check_alive, check_ended, until
 
 PRODUCERS = 100
-DOWN_S = 0.5
+DOWN_S = 1.0
 """How long nobody listens: a while in which every send, receive and settle fails."""
+
+SEND_TIMEOUT_S = 0.8
+"""Shorter, so that senders are told and send again with the same message id."""
 
 
 @pytest.mark.timeout(900)
@@ -48,6 +51,7 @@ async def test_two_restarts_lose_nothing_and_keep_every_group_in_order(
         app_on(
             proxy.url if dies == "proxy" else double.url,
             timeout_s=2.0,
+            send_timeout_s=SEND_TIMEOUT_S,
             lease_s=5.0,
             random=Random(1),
         ) as app,
@@ -94,6 +98,7 @@ async def test_two_restarts_lose_nothing_and_keep_every_group_in_order(
         journal.look(double, queue)
         journal.check()
         assert len(journal.confirmed) == messages, journal
+        assert journal.raised, "no sender was told"
     if ordered:
         # In order, without a gap, and without doubles: a send or a receive whose reply was lost
         # is asked for again with the same id.
