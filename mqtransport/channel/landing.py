@@ -33,7 +33,8 @@ class Landing:
         trouble: where failed sends are noted.
         outbox: where the messages are.
         refit: asked about every message that the broker refused: packs it anew if it does not
-            fit the queue any more, and says why it cannot be sent; None: try it again.
+            fit the queue any more, and says why it cannot be sent; None: try it again. What must
+            stay as it is, it only learns from.
 
     Attributes:
         confirmed: messages confirmed so far.
@@ -131,7 +132,7 @@ class Landing:
     async def refuse_or_refit(self, entry: Entry, error: RefusedError) -> None:
         """Try it once more if it was packed anew, else give it up."""
         why: str | None = ""
-        if entry in self._outbox and not entry.as_is:
+        if entry in self._outbox:
             try:
                 why = await self._refit(entry)
             except asyncio.CancelledError:

@@ -286,8 +286,8 @@ class ProducingChannel(Channel):
         """
         if entry.size_bytes <= self._packer.max_bytes:
             await self._ask_for_limit()
-        if entry.size_bytes <= self._packer.max_bytes:
-            return ""
+        if entry.size_bytes <= self._packer.max_bytes or entry.as_is:
+            return ""  # a dead letter copy is made anew when its message comes again
         message = entry.message
         record = export_record(entry)
         extras = SendExtras(

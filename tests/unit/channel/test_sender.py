@@ -608,15 +608,3 @@ async def test_a_refused_message_that_cannot_be_packed_anew_says_why() -> None:
         assert isinstance(error, MessageRefusedError)
         assert "the limit is 100" in str(error)
         assert error.outcome == "not_sent"
-
-
-@virtually
-async def test_a_dead_letter_copy_is_never_packed_anew() -> None:
-    async with sending() as bench:
-        bench.why_refused = None
-        bench.broker.script("send", [REFUSED])
-        one = entry("1")
-        one.as_is = True
-        (error,) = await ended(bench.send(one))
-        assert isinstance(error, MessageRefusedError)
-        assert bench.refitted == []
