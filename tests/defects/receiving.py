@@ -164,7 +164,7 @@ DEFECTS = [
     Defect(
         "polls loop tightly while the broker is down",
         POLLING,
-        "max(backoff.delay_s(self._trouble.failures, self._tools.random), 0.1)",
+        "max(self._options.backoff.delay_s(failures, self._tools.random), 0.1)",
         "0.01",
         f"{POLL_TESTS}::test_failed_polls_back_off_with_jitter_within_bounds",
     ),
@@ -175,6 +175,27 @@ DEFECTS = [
         "            raw.body,\n            raw.attributes,\n",
         f"{LEASE_CONTRACT}"
         "::test_a_handler_beyond_max_processing_is_cancelled_which_counts_as_a_failure",
+    ),
+    Defect(
+        "a message that kills takes its neighbours along",
+        "mqtransport/channel/lines.py",
+        "        return held.raw.attempt > self._max_attempts\n",
+        "        return False\n",
+        "tests/contract/test_suspects.py",
+    ),
+    Defect(
+        "the tail of a group is judged by its head's deliveries",
+        HANDLING,
+        "if held.raw.attempt > limit and not held.waited:",
+        "if held.raw.attempt > limit:",
+        "tests/contract/test_suspects.py",
+    ),
+    Defect(
+        "a lowered size limit is not learned from a refused copy",
+        "mqtransport/channel/landing.py",
+        "        if entry in self._outbox:\n            try:",
+        "        if entry in self._outbox and not entry.as_is:\n            try:",
+        "tests/contract/test_limits.py",
     ),
     Defect(
         "the delivery limit is not enforced",
