@@ -97,6 +97,7 @@ class SQLiteBroker(Broker):
         self._random = random or new_random()
         self._verbs = Verbs(self._now, CHECKS.message_limit(max_message_bytes))
         self._waiters: defaultdict[str, Waiters] = defaultdict(Waiters)
+        self._wakings: defaultdict[str, int] = defaultdict(int)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: Worker | None = None
         self._connecting = asyncio.Lock()
@@ -137,8 +138,7 @@ class SQLiteBroker(Broker):
         self._closed = True
         async with self._connecting:
             worker, self._worker = self._worker, None
-            for waiters in self._waiters.values():
-                waiters.wake_all()
+            self._wake_all()
             if worker is not None:
                 await worker.stop(self.timeout_s)
 
@@ -163,7 +163,7 @@ class SQLiteBroker(Broker):
             CHECKS.total(queue, sizes)
             records = [self._record(queue, *one) for one in zip(batch, sizes, strict=True)]
             answers = await worker.submit(self._verbs.put(queue, records), grows=True)
-        self._waiters[queue].wake_all()
+        self._wake(queue)
         return answers
 
     async def receive(  # noqa: D102
@@ -182,10 +182,13 @@ class SQLiteBroker(Broker):
         worker.watched += 1
         try:
             while True:
+                wakings = self._wakings[queue]
                 taken, due = await self._claim(queue, max_messages, lease_s, attempt_id)
                 now = self._clock.monotonic()
                 if taken or now >= deadline:
                     return taken
+                if self._wakings[queue] != wakings:
+                    continue  # something came after the look, and before the wait
                 until = deadline if due is None else min(due, deadline)
                 await self._waiters[queue].wait(until - now)
         finally:
@@ -196,7 +199,7 @@ class SQLiteBroker(Broker):
             CHECKS.batch("ack", queue, receipts)
             answers = await worker.submit(self._verbs.delete(queue, receipts))
         if limits.is_fifo(queue):
-            self._waiters[queue].wake_all()  # its group may be free now
+            self._wake(queue)  # its group may be free now
         return answers
 
     async def release(  # noqa: D102
@@ -245,7 +248,7 @@ class SQLiteBroker(Broker):
     def _given_back(self, queue: str, done: asyncio.Future[None]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
             _log.warning("SQLite: queue %r: messages come back after a lease: %s", queue, error)
-        self._waiters[queue].wake_all()
+        self._wake(queue)
 
     async def _change(
         self, verb: str, queue: str, receipts: Sequence[str], seconds: float, *, leased: bool
@@ -254,7 +257,7 @@ class SQLiteBroker(Broker):
             CHECKS.batch(verb, queue, receipts)
             work = self._verbs.set_end(verb, queue, receipts, seconds, leased=leased)
             answers = await worker.submit(work)
-        self._waiters[queue].wake_all()
+        self._wake(queue)
         return answers
 
     def _record(self, queue: str, item: Outgoing, size_bytes: int) -> Record | BrokerError:
@@ -306,5 +309,9 @@ class SQLiteBroker(Broker):
             loop.call_soon_threadsafe(self._wake_all)
 
     def _wake_all(self) -> None:
-        for waiters in self._waiters.values():
-            waiters.wake_all()
+        for queue in list(self._wakings):  # every receive has made its own entry
+            self._wake(queue)
+
+    def _wake(self, queue: str) -> None:
+        self._wakings[queue] += 1
+        self._waiters[queue].wake_all()
