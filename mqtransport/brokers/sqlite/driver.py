@@ -127,7 +127,7 @@ class SQLiteBroker(Broker):
                 boot_id=files.this_boot(),
                 now=self._now(),
             )
-            worker = Worker(opening, self._on_foreign_write)
+            worker = Worker(opening, self._on_foreign_write, self._verbs.note_clocks)
             try:
                 await worker.start(OPEN_TIMEOUT_S)
             except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError

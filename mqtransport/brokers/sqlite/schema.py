@@ -104,6 +104,9 @@ MIGRATIONS: Sequence[str] = (_FIRST,)
 VERSION = len(MIGRATIONS)
 
 
+NOTE_CLOCKS_EVERY_S = 60.0
+"""What a delay can be stretched by at a reboot, if the wall clock went back since."""
+
 class NewerFileError(Exception):
     """The file was written by a newer version of this library."""
 
@@ -139,7 +142,8 @@ def rebase(db: sqlite3.Connection, *, boot_id: str, now: float, wall: float) -> 
     """Carry times over from an earlier boot, inside the caller's transaction.
 
     The processes of that boot are gone, so their leases have ended. A delay goes on for what the
-    wall clock says is left of it, and never for longer than it was.
+    wall clock says is left of it. If that clock went back, it goes on for what was left when
+    both clocks were noted last (:func:`note_clocks`).
     """
     row = db.execute("SELECT boot_id, monotonic, wall FROM boot").fetchone()
     if row is None:
@@ -151,8 +155,9 @@ def rebase(db: sqlite3.Connection, *, boot_id: str, now: float, wall: float) -> 
     db.execute("UPDATE messages SET leased = 0, due = 0 WHERE leased = 1")
     passed_s = max(wall - wall_then, 0.0)
     db.execute(
-        "UPDATE messages SET due = ? + MAX(due - ? - ?, 0) WHERE due > ?",
-        (now, then, passed_s, then),
+        "UPDATE messages SET leased = 0, due ="
+        " CASE WHEN leased OR due <= :ended THEN 0 ELSE :now + due - :ended END",
+        {"now": now, "ended": then + passed_s},
     )
     db.execute("UPDATE messages SET due = 0 WHERE due <= ?", (then,))
     db.execute("DELETE FROM dedup_ids")
@@ -168,3 +173,19 @@ def _statements(script: str) -> list[str]:
             found.append(text)
             text = ""
     return found
+def note_clocks(db: sqlite3.Connection, *, now: float, wall: float) -> None:
+    """Note both clocks for :func:`rebase`, if the last time is a minute ago."""
+    db.execute(
+        "UPDATE boot SET monotonic = ?, wall = ? WHERE monotonic <= ?",
+        (now, wall, now - NOTE_CLOCKS_EVERY_S),
+    )
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _has_tables(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+
+

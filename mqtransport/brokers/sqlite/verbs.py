@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from mqtransport.broker import QueueInfo, QueueOptions
 from mqtransport.brokers._checks import Checks
-from mqtransport.brokers.sqlite import store, taking
+from mqtransport.brokers.sqlite import schema, store, taking
 from mqtransport.brokers.sqlite.records import Record, read_receipt
 from mqtransport.brokers.sqlite.store import Now, QueueRow
 from mqtransport.brokers.sqlite.worker import Work
@@ -35,6 +35,11 @@ class Verbs:
     def __init__(self, now: Callable[[], Now], max_bytes: int) -> None:
         self._now = now
         self._max_bytes = max_bytes
+
+    def note_clocks(self, db: sqlite3.Connection) -> None:
+        """Note both clocks in the file now and then; see :func:`schema.rebase`."""
+        now = self._now()
+        schema.note_clocks(db, now=now.monotonic, wall=now.wall)
 
     def declare(self, queue: str, options: QueueOptions) -> Work[None]:
         """Make a queue exist."""

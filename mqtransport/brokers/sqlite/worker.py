@@ -64,6 +64,7 @@ class Worker:
         on_foreign_write: called on the thread when another process has written to the file;
             only while ``watched``.
 
+        in_each: called with the connection in every transaction.
     Attributes:
         watched: how many receives wait for messages.
         full: whether the disk was full; then what would make the file grow is refused until
@@ -71,11 +72,15 @@ class Worker:
     """
 
     def __init__(
-        self, open_file: Callable[[], QueueFile], on_foreign_write: Callable[[], None]
+        self,
+        open_file: Callable[[], QueueFile],
+        on_foreign_write: Callable[[], None],
+        in_each: Work[None],
     ) -> None:
         self._open_file = open_file
         self._on_foreign_write = on_foreign_write
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._in_each = in_each
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._failure: BaseException | None = None
@@ -189,6 +194,7 @@ class Worker:
             if len(jobs) > 1:
                 return [answer for job in jobs for answer in self._commit(file, [job])]
             if _is_full(error):
+            self._in_each(file.db)
                 return self._make_room(file, jobs[0], error)
             return [(jobs[0], None, error)]
         return [(job, result, None) for job, result in zip(jobs, results, strict=True)]
