@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
 import sqlite3
 import stat
+import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mqtransport.brokers.sqlite import schema
+from mqtransport.brokers.sqlite import aside, reserve, schema
 from mqtransport.brokers.sqlite.store import Now
 from mqtransport.errors import ConfigurationError
 
@@ -21,12 +22,9 @@ _log = logging.getLogger("mqtransport.brokers.sqlite")
 
 Synchronous = Literal["FULL", "NORMAL"]
 
-RESERVE_BYTES = 4 * 1024 * 1024
-"""Kept beside the queue file, and given up when the disk is full, so that acks still work."""
-
-_ZEROS = bytes(64 * 1024)
-
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph"})
+
+_MOUNTS = Path("/proc/mounts")
 
 
 @dataclass(slots=True)
@@ -61,58 +59,27 @@ def open_file(
         sqlite3.Error: the file is locked for longer than ``timeout_s``, or the disk fails.
     """
     _check_path(path)
-    _warn_of_network(path)
+    warn_of_network(path)
     lock = _share_lock(path)
     try:
-        _make_private(path)
+        _make(path)
         db = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, cached_statements=256)
         try:
-            _prepare(db, path, lock, synchronous, timeout_s)
-            _bring_forward(db, path, boot_id, now)
+            db.text_factory = _text
+            _check_whole(db, path, lock)
+            _make_private(path)
+            _write_ahead(db, timeout_s)
+            db.execute(f"PRAGMA synchronous = {synchronous}")
+            _bring_forward(db, boot_id, now)
+            aside.mark_made(lock)
         except BaseException:
             db.close()
             raise
     except BaseException:
         os.close(lock)
         raise
-    keep_reserve(path)
+    reserve.keep(path)
     return QueueFile(path, db, lock)
-
-
-def keep_reserve(path: Path) -> bool:
-    """Make the reserve if it is not there; return whether it is now."""
-    reserve = reserve_of(path)
-    try:
-        if reserve.stat().st_size == RESERVE_BYTES:
-            return True
-    except OSError:
-        pass
-    try:
-        handle = os.open(reserve, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            for _ in range(RESERVE_BYTES // len(_ZEROS)):
-                if os.write(handle, _ZEROS) != len(_ZEROS):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(handle)
-    except OSError:
-        reserve.unlink(missing_ok=True)
-        return False
-    return True
-
-
-def give_up_reserve(path: Path) -> bool:
-    """Free the reserve's bytes; return whether there were any."""
-    try:
-        reserve_of(path).unlink()
-    except OSError:
-        return False
-    return True
-
-
-def reserve_of(path: Path) -> Path:
-    """Return the path of the reserve."""
-    return path.with_name(path.name + "-reserve")
 
 
 def this_boot() -> str:
@@ -127,7 +94,7 @@ def _check_path(path: Path) -> None:
     parent = path.parent
     if not parent.is_dir():
         raise ConfigurationError(f"SQLite: the folder {str(parent)!r} does not exist; create it")
-    for one in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-lock"))):
+    for one in _with_companions(path):
         if one.is_symlink():
             raise ConfigurationError(
                 f"SQLite: {str(one)!r} is a symbolic link; name the file itself, since a link can "
@@ -135,16 +102,17 @@ def _check_path(path: Path) -> None:
             )
     if path.exists() and not path.is_file():
         raise ConfigurationError(f"SQLite: {str(path)!r} is no file")
-    if not path.exists() and (aside := sorted(parent.glob(path.name + ".damaged-*"))):
-        raise ConfigurationError(
-            f"SQLite: {str(path)!r} was found damaged and put aside as {aside[-1].name!r}; it is "
-            f"not made anew, because its messages would be lost silently. Restore a backup under "
-            f"the old name, or move the damaged file out of this folder to begin with an empty one"
-        )
+    aside.check(path)
 
 
-def _warn_of_network(path: Path) -> None:
-    kind = _file_system(path.parent.resolve())
+def _with_companions(path: Path) -> list[Path]:
+    ends = ("", *aside.COMPANIONS, "-lock", "-reserve")
+    return [path.with_name(path.name + end) for end in ends]
+
+
+def warn_of_network(path: Path, mounts: Path = _MOUNTS) -> None:
+    """Log a warning if the file lies on a network file system."""
+    kind = file_system(path.parent.resolve(), mounts)
     if kind in _NETWORK:
         _log.warning(
             "SQLite: %r lies on a network file system (%s), whose locks cannot be relied on; "
@@ -154,7 +122,8 @@ def _warn_of_network(path: Path) -> None:
         )
 
 
-def _file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
+def file_system(folder: Path, mounts: Path = _MOUNTS) -> str:
+    """Return the kind of file system a folder lies on; "" where the system does not say."""
     try:
         lines = mounts.read_text().splitlines()
     except OSError:
@@ -183,36 +152,67 @@ def _share_lock(path: Path) -> int:
     return lock
 
 
-def _make_private(path: Path) -> None:
-    """Make the file with mode 0600, or take the rights of others away from one that has them."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+def _make(path: Path) -> None:
+    """Make an empty file with mode 0600 if there is none.
+
+    No descriptor of a queue file is ever opened here: to close it would take from this process
+    all locks that its connections hold on the file, and another process could then delete the
+    write-ahead log they still write to (https://www.sqlite.org/howtocorrupt.html, 2.2).
+    """
+    if path.exists():
+        return
+    handle, name = tempfile.mkstemp(prefix=path.name + "-new-", dir=path.parent)
+    os.close(handle)
     try:
-        mode = stat.S_IMODE(os.fstat(handle).st_mode)
-        if mode & 0o077:
-            _log.warning(
-                "SQLite: %r could be read by others (mode %o); it is 0600 now", path.name, mode
-            )
-            os.fchmod(handle, 0o600)
+        with suppress(FileExistsError):  # another process was faster
+            os.link(name, path)
     finally:
-        os.close(handle)
+        os.unlink(name)
 
 
-def _prepare(
-    db: sqlite3.Connection, path: Path, lock: int, synchronous: Synchronous, timeout_s: float
-) -> None:
+def _make_private(path: Path) -> None:
+    """Take the rights of others away, from what SQLite has put beside the file, too."""
+    for one in _with_companions(path):
+        try:
+            mode = stat.S_IMODE(one.lstat().st_mode)
+        except FileNotFoundError:
+            continue
+        if mode & 0o077:
+            one.chmod(0o600)
+            if one == path:
+                _log.warning(
+                    "SQLite: %r could be used by others (mode %o); it is 0600 now", path.name, mode
+                )
+
+
+def _check_whole(db: sqlite3.Connection, path: Path, lock: int) -> None:
+    """Check what file it is, and then all of it; put it aside if it is damaged.
+
+    Not ``quick_check``, which does not see that an index has lost a message; such a message
+    would never be delivered. It takes about as long.
+    """
     try:
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA cell_size_check = ON")
-        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        _write_ahead(db, timeout_s)
+        schema.check(db)
+        empty = path.stat().st_size == 0 and aside.was_made(lock)
+        found = "empty" if empty else db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except schema.NewerFileError as newer:
+        raise ConfigurationError(
+            f"SQLite: {str(path)!r} was written by a newer mqtransport ({newer}); update this one"
+        ) from None
+    except schema.ForeignFileError:
+        raise ConfigurationError(
+            f"SQLite: {str(path)!r} is a database of another program; name another file"
+        ) from None
+    except UnicodeDecodeError:  # from a message of SQLite's that quotes a damaged table's name
+        found = "SQLITE_CORRUPT"
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorname not in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
+        if error.sqlite_errorname.split("_")[1] not in ("CORRUPT", "NOTADB"):
             raise
         found = error.sqlite_errorname
     if found != "ok":
-        db.close()
-        _put_aside(path, lock, str(found))
-    db.execute(f"PRAGMA synchronous = {synchronous}")
+        aside.put(path, lock, str(found))
 
 
 def _write_ahead(db: sqlite3.Connection, timeout_s: float) -> None:
@@ -234,46 +234,17 @@ def _write_ahead(db: sqlite3.Connection, timeout_s: float) -> None:
         return
 
 
-def _bring_forward(db: sqlite3.Connection, path: Path, boot_id: str, now: Now) -> None:
+def _bring_forward(db: sqlite3.Connection, boot_id: str, now: Now) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         schema.migrate(db)
         schema.rebase(db, boot_id=boot_id, now=now.monotonic, wall=now.wall)
         db.execute("COMMIT")
-    except schema.NewerFileError as newer:
-        raise ConfigurationError(
-            f"SQLite: {str(path)!r} was written by a newer mqtransport ({newer}); update this one"
-        ) from None
-    except schema.ForeignFileError:
-        raise ConfigurationError(
-            f"SQLite: {str(path)!r} is a database of another program; name another file"
-        ) from None
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
 
 
-def _put_aside(path: Path, lock: int, found: str) -> None:
-    """Rename a damaged file, unless somebody else uses it, and refuse to start.
-
-    Raises:
-        ConfigurationError: always; it says where the file is now.
-    """
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise ConfigurationError(
-            f"SQLite: {str(path)!r} is damaged ({found}), and other processes use it; stop them "
-            f"and start again, then it is put aside"
-        ) from None
-    target = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-    for end in ("-wal", "-shm"):
-        companion = path.with_name(path.name + end)
-        if companion.exists():
-            companion.rename(target.with_name(target.name + end))
-    path.rename(target)
-    raise ConfigurationError(
-        f"SQLite: {str(path)!r} is damaged ({found}); it was put aside as {target.name!r}. Restore "
-        f"a backup under the old name, or recover it (sqlite3 FILE .recover). Nothing is started "
-        f"on an empty file instead, because messages would be lost silently"
-    )
+def _text(stored: bytes) -> str:
+    """Read text; damage must not make it unreadable, since the checksum tells of it."""
+    return stored.decode("utf-8", "replace")

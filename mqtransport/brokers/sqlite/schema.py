@@ -77,9 +77,10 @@ CREATE TABLE attempts (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attempts_at ON attempts (at);
 
--- Messages whose checksum does not match: never delivered, never dropped.
+-- Messages whose checksum does not match: never delivered, never dropped. Not keyed by seq,
+-- which another message gets once this one has left its table.
 CREATE TABLE damaged (
-    seq INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL,
     queue INTEGER NOT NULL,
     id TEXT NOT NULL,
     found_at REAL NOT NULL,
@@ -103,9 +104,9 @@ MIGRATIONS: Sequence[str] = (_FIRST,)
 
 VERSION = len(MIGRATIONS)
 
-
 NOTE_CLOCKS_EVERY_S = 60.0
 """What a delay can be stretched by at a reboot, if the wall clock went back since."""
+
 
 class NewerFileError(Exception):
     """The file was written by a newer version of this library."""
@@ -115,27 +116,41 @@ class ForeignFileError(Exception):
     """The file is a SQLite database of some other program."""
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """Bring the file to this version, inside the caller's transaction.
+def check(db: sqlite3.Connection, version: int = VERSION) -> None:
+    """Check that this library can use the file.
+
+    Args:
+        db: the file; it is only read.
+        version: the newest that is known.
 
     Raises:
-        NewerFileError: it has a newer version already.
+        NewerFileError: it has a newer version.
         ForeignFileError: it holds tables, but not ours.
     """
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    found_id = int(db.execute("PRAGMA application_id").fetchone()[0])
-    if found_id != APPLICATION_ID:
-        if version or db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-            raise ForeignFileError()
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    if version > VERSION:
-        raise NewerFileError(f"version {version}; this library knows {VERSION}")
-    for step in MIGRATIONS[version:]:
+    found = _version(db)
+    (found_id,) = db.execute("PRAGMA application_id").fetchone()
+    if found_id != APPLICATION_ID and (found or _has_tables(db)):
+        raise ForeignFileError()
+    if found > version:
+        raise NewerFileError(f"version {found}; this library knows {version}")
+
+
+def migrate(db: sqlite3.Connection, steps: Sequence[str] = MIGRATIONS) -> None:
+    """Bring the file to the version that these steps lead to, inside the caller's transaction.
+
+    Raises:
+        NewerFileError, ForeignFileError: see :func:`check`.
+    """
+    check(db, len(steps))
+    version = _version(db)
+    if version == len(steps):
+        return
+    for step in steps[version:]:
         # Not executescript: it would commit the transaction first.
         for statement in _statements(step):
             db.execute(statement)
-    if version != VERSION:
-        db.execute(f"PRAGMA user_version = {VERSION}")
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {len(steps)}")
 
 
 def rebase(db: sqlite3.Connection, *, boot_id: str, now: float, wall: float) -> None:
@@ -152,27 +167,17 @@ def rebase(db: sqlite3.Connection, *, boot_id: str, now: float, wall: float) -> 
     old_id, then, wall_then = row
     if old_id == boot_id and now >= then:
         return
-    db.execute("UPDATE messages SET leased = 0, due = 0 WHERE leased = 1")
     passed_s = max(wall - wall_then, 0.0)
     db.execute(
         "UPDATE messages SET leased = 0, due ="
         " CASE WHEN leased OR due <= :ended THEN 0 ELSE :now + due - :ended END",
         {"now": now, "ended": then + passed_s},
     )
-    db.execute("UPDATE messages SET due = 0 WHERE due <= ?", (then,))
     db.execute("DELETE FROM dedup_ids")
     db.execute("DELETE FROM attempts")
     db.execute("UPDATE boot SET boot_id = ?, monotonic = ?, wall = ?", (boot_id, now, wall))
 
 
-def _statements(script: str) -> list[str]:
-    found, text = [], ""
-    for line in script.splitlines(keepends=True):
-        text += line
-        if sqlite3.complete_statement(text):
-            found.append(text)
-            text = ""
-    return found
 def note_clocks(db: sqlite3.Connection, *, now: float, wall: float) -> None:
     """Note both clocks for :func:`rebase`, if the last time is a minute ago."""
     db.execute(
@@ -189,3 +194,11 @@ def _has_tables(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
 
 
+def _statements(script: str) -> list[str]:
+    found, text = [], ""
+    for line in script.splitlines(keepends=True):
+        text += line
+        if sqlite3.complete_statement(text):
+            found.append(text)
+            text = ""
+    return found

@@ -148,12 +148,14 @@ def lease(
             " RETURNING id, attempt, grp, sent_at, first_at, checksum, attributes, body",
             (now.monotonic + lease_s, now.monotonic, now.wall, seq),
         ).fetchone()
+        if found is None:
+            raise _damaged(f"an index names message {seq}, which is not there")
         id_, attempt, group, sent_at, first_at, sum_, attributes, body = found
         if body is None:
             row = db.execute("SELECT body FROM bodies WHERE seq = ?", (seq,)).fetchone()
             body = row[0] if row is not None else None
         if body is None or checksum(id_, group, attributes, body) != sum_:
-            _put_aside(db, queue, seq, id_, body, now)
+            _put_aside(db, queue, seq, id_, now)
             continue
         taken.append(
             delivery(
@@ -262,6 +264,12 @@ def next_due(db: sqlite3.Connection, queue: QueueRow, now: Now) -> float | None:
     return None if due is None else float(due)
 
 
+def _damaged(what: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorname = "SQLITE_CORRUPT"
+    return error
+
+
 def _find(db: sqlite3.Connection, name: str) -> QueueRow | None:
     row = db.execute(
         "SELECT id, name, lease_s, max_bytes, max_receives, dead_letters"
@@ -284,20 +292,19 @@ def _held(db: sqlite3.Connection, queue: QueueRow, receipt: Receipt, now: Now) -
     return None if row is None else _Held(*row)
 
 
-def _put_aside(
-    db: sqlite3.Connection, queue: QueueRow, seq: int, id_: str, body: str | None, now: Now
-) -> None:
+def _put_aside(db: sqlite3.Connection, queue: QueueRow, seq: int, id_: str, now: Now) -> None:
     _log.error(
-        "queue %r: message %s is damaged on disk and was put aside (table damaged, number %d); "
+        "queue %r: message %r is damaged on disk and was put aside (table damaged, number %d); "
         "restore it from a backup",
         queue.name,
         id_,
         seq,
     )
     db.execute(
-        "INSERT OR REPLACE INTO damaged SELECT seq, queue, id, ?, checksum, grp, attributes, ?"
+        "INSERT INTO damaged SELECT seq, queue, id, ?, checksum, grp, attributes,"
+        " COALESCE(body, (SELECT body FROM bodies WHERE bodies.seq = messages.seq))"
         " FROM messages WHERE seq = ?",
-        (now.wall, body, seq),
+        (now.wall, seq),
     )
     (line,) = db.execute("SELECT line FROM messages WHERE seq = ?", (seq,)).fetchone()
     drop(db, queue, seq, line)

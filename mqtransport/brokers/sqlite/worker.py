@@ -13,9 +13,10 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from mqtransport.brokers.sqlite import files
+from mqtransport.brokers.sqlite import reserve
 from mqtransport.brokers.sqlite.files import QueueFile
 from mqtransport.errors import BrokerUnavailableError
 
@@ -63,12 +64,12 @@ class Worker:
         open_file: opens the file; called on the thread.
         on_foreign_write: called on the thread when another process has written to the file;
             only while ``watched``.
-
         in_each: called with the connection in every transaction.
+
     Attributes:
         watched: how many receives wait for messages.
-        full: whether the disk was full; then what would make the file grow is refused until
-            the reserve is there again.
+        full: whether the disk was full; then what would make the file grow is refused. It is
+            not while the reserve is there, whichever process gave it up.
     """
 
     def __init__(
@@ -79,8 +80,8 @@ class Worker:
     ) -> None:
         self._open_file = open_file
         self._on_foreign_write = on_foreign_write
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._in_each = in_each
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._failure: BaseException | None = None
@@ -149,6 +150,7 @@ class Worker:
                 self._transact(file, jobs)
             if stop:
                 return
+            # None, a look that failed, is a change too: those who wait then meet the error.
             if self.watched and (found := _version(file.db)) != seen:
                 seen = found
                 self._on_foreign_write()
@@ -171,11 +173,15 @@ class Worker:
 
     def _transact(self, file: QueueFile, jobs: list[Job]) -> None:
         live = [job for job in jobs if not (job.abandoned or job.future.cancelled())]
-        if self.full and any(job.grows for job in live):
-            self.full = not files.keep_reserve(file.path)
-        refused = [job for job in live if job.grows and self.full]
-        answers: list[Answer] = [(job, None, disk_is_full()) for job in refused]
-        answers += self._commit(file, [job for job in live if not (job.grows and self.full)])
+        try:
+            if any(job.grows for job in live):
+                self._note_room(file, not reserve.keep(file.path))
+            refused = [job for job in live if job.grows and self.full]
+            answers: list[Answer] = [(job, None, disk_is_full()) for job in refused]
+            answers += self._commit(file, [job for job in live if not (job.grows and self.full)])
+        except BaseException as error:  # the thread dies of it
+            self._answer([(job, None, error) for job in live])
+            raise
         self._answer(answers)
 
     def _commit(self, file: QueueFile, jobs: list[Job]) -> list[Answer]:
@@ -183,31 +189,39 @@ class Worker:
         if not jobs:
             return []
         try:
+            _roll_back(file.db)  # if that failed after the last transaction
             file.db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             return [(job, None, error) for job in jobs]
         try:
+            self._in_each(file.db)
             results = [job.work(file.db) for job in jobs]
             file.db.execute("COMMIT")
         except Exception as error:
-            _roll_back(file.db)
+            with suppress(sqlite3.Error):
+                _roll_back(file.db)
             if len(jobs) > 1:
                 return [answer for job in jobs for answer in self._commit(file, [job])]
             if _is_full(error):
-            self._in_each(file.db)
                 return self._make_room(file, jobs[0], error)
             return [(jobs[0], None, error)]
         return [(job, result, None) for job, result in zip(jobs, results, strict=True)]
 
     def _make_room(self, file: QueueFile, job: Job, error: Exception) -> list[Answer]:
         """On a full disk what empties the queue goes on, in the reserve; what fills it does not."""
-        self.full = True
         if job.grows:
             return [(job, None, disk_is_full())]
-        if files.give_up_reserve(file.path):
-            _log.error("SQLite: the disk of %r is full; sends are refused", file.path.name)
+        if reserve.give_up(file.path):
+            self._note_room(file, True)
             return self._commit(file, [job])
         return [(job, None, error)]
+
+    def _note_room(self, file: QueueFile, full: bool) -> None:
+        if full and not self.full:
+            _log.error("SQLite: the disk of %r is full; sends are refused", file.path.name)
+        elif self.full and not full:
+            _log.warning("SQLite: the disk of %r has room again", file.path.name)
+        self.full = full
 
     def _answer(self, answers: list[Answer]) -> None:
         """Wake the callers, once for each loop."""
@@ -241,8 +255,11 @@ def _settle(answers: list[Answer]) -> None:
         job.settle(result, error)
 
 
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA data_version").fetchone()[0])
+def _version(db: sqlite3.Connection) -> int | None:
+    try:
+        return int(db.execute("PRAGMA data_version").fetchone()[0])
+    except sqlite3.Error:
+        return None
 
 
 def _roll_back(db: sqlite3.Connection) -> None:

@@ -1,0 +1,284 @@
+# ruff: noqa: ASYNC240 - small files on a local disk, and nothing else runs on the loop
+import asyncio
+import logging
+import os
+import sqlite3
+import stat
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mqtransport.brokers.sqlite import SQLiteBroker, files, schema
+from mqtransport.errors import AccessDeniedError, BrokerUnavailableError, ConfigurationError
+from tests.durability.support import QUEUE, drain, opened, receive, send
+from tests.processes.support import ROOT, clean_environment, command
+
+COMPANIONS = ("-wal", "-shm", "-lock", "-reserve")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "queues.db"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def refused(path: Path) -> str:
+    """What the refusal to open says."""
+    broker = SQLiteBroker(path)
+    with pytest.raises(ConfigurationError) as refusal:
+        await broker.connect()
+    await broker.aclose()
+    return str(refusal.value)
+
+
+async def test_nobody_else_can_read_a_new_file(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with opened(path) as broker:
+            await send(broker, "a")
+            beside = sorted(one.name for one in path.parent.iterdir())
+            modes = {name: mode(path.with_name(name)) for name in beside}
+    finally:
+        os.umask(before)
+    assert beside == sorted(["queues.db", *("queues.db" + end for end in COMPANIONS)])
+    assert set(modes.values()) == {0o600}, modes
+
+
+async def test_wider_rights_are_taken_away_and_said(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(path) as broker:
+        await send(broker, "a")
+    path.chmod(0o664)
+    async with opened(path) as broker:
+        assert mode(path) == 0o600
+        assert await drain(broker) == ["a"]
+    (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+    assert "664" in record.getMessage()
+
+
+@pytest.mark.parametrize("end", ["", *COMPANIONS, "-journal"])
+async def test_a_symbolic_link_is_refused_and_left_alone(path: Path, end: str) -> None:
+    victim = path.with_name("victim")
+    victim.write_bytes(b"precious")
+    link = path.with_name(path.name + end)
+    link.symlink_to(victim)
+    assert "symbolic link" in await refused(path)
+    assert victim.read_bytes() == b"precious"
+    assert link.is_symlink()
+
+
+async def test_a_missing_folder_is_named_and_not_made(tmp_path: Path) -> None:
+    assert repr(str(tmp_path / "none")) in await refused(tmp_path / "none" / "queues.db")
+    assert not (tmp_path / "none").exists()
+
+
+async def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "queues.db").mkdir()
+    assert "is no file" in await refused(tmp_path / "queues.db")
+
+
+async def test_another_programs_database_is_refused_and_unchanged(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE bookmarks (url TEXT)")
+    before = path.read_bytes()
+    assert "another program" in await refused(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_newer_file_is_refused_and_unchanged(path: Path) -> None:
+    async with opened(path) as broker:
+        await send(broker, "a")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    before = path.read_bytes()
+    assert f"version {schema.VERSION + 1}" in await refused(path)
+    assert path.read_bytes() == before
+
+
+def test_an_older_file_is_brought_forward_step_by_step(path: Path) -> None:
+    steps = [
+        "CREATE TABLE one (a TEXT) STRICT;",
+        "ALTER TABLE one ADD COLUMN b TEXT DEFAULT 'new';\nCREATE INDEX one_b ON one (b);",
+        "INSERT INTO one VALUES ('third', 'step');",
+    ]
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        schema.migrate(db, steps[:1])
+        db.execute("INSERT INTO one VALUES ('kept')")
+        schema.migrate(db, steps)
+        schema.migrate(db, steps)
+        assert db.execute("SELECT a, b FROM one").fetchall() == [("kept", "new"), ("third", "step")]
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        with pytest.raises(schema.NewerFileError, match="version 3"):
+            schema.migrate(db, steps[:2])
+
+
+def test_a_migration_that_fails_leaves_the_older_file(path: Path) -> None:
+    steps = ["CREATE TABLE one (a TEXT) STRICT;", "CREATE TABLE two (a TEXT);\nDROP TABLE none;"]
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        schema.migrate(db, steps[:1])
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError):
+            schema.migrate(db, steps)
+        db.execute("ROLLBACK")
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("one",)]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("round", range(5))
+def test_processes_that_start_at_once_on_a_new_file_all_succeed(path: Path, round: int) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from tests.durability.support import opened, send\n"
+        "async def main():\n"
+        "    sys.stdin.readline()\n"
+        "    async with opened(sys.argv[1]) as broker:\n"
+        "        await send(broker, sys.argv[2])\n"
+        "from pathlib import Path\n"
+        "sys.argv[1] = Path(sys.argv[1])\n"
+        "asyncio.run(main())\n"
+    )
+    started = [
+        subprocess.Popen(
+            command("-c", code, str(path), str(number)),
+            env=clean_environment(),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    try:
+        for one in started:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+        told = [one.communicate(timeout=60)[1] for one in started]
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
+    assert [one.returncode for one in started] == [0, 0, 0], told
+
+    async def look() -> list[str]:
+        async with opened(path) as broker:
+            return await drain(broker)
+
+    assert sorted(asyncio.run(look())) == ["0", "1", "2"]
+
+
+@pytest.mark.process
+async def test_what_a_process_sends_stays_when_another_closes_the_file(path: Path) -> None:
+    """Two brokers in one process; SQLite's locks are per process and file, so that a descriptor
+    closed too much would let another process delete the write-ahead log under them."""
+    async with opened(path) as first, opened(path) as second:
+        code = (
+            "import asyncio, sys, pathlib\n"
+            "from tests.durability.support import opened\n"
+            "async def main():\n"
+            "    async with opened(pathlib.Path(sys.argv[1])):\n"
+            "        pass\n"
+            "asyncio.run(main())\n"
+        )
+        other = await asyncio.create_subprocess_exec(
+            *command("-c", code, str(path)), env=clean_environment(), cwd=ROOT
+        )
+        assert await other.wait() == 0
+        assert path.with_name(path.name + "-wal").exists()
+        await send(first, "a")
+        await send(second, "b")
+        third = await asyncio.create_subprocess_exec(
+            *command(
+                "-c",
+                "import sys, pathlib, asyncio\n"
+                "from tests.durability.support import drain, opened\n"
+                "async def main():\n"
+                "    async with opened(pathlib.Path(sys.argv[1])) as broker:\n"
+                "        print(*await drain(broker))\n"
+                "asyncio.run(main())\n",
+                str(path),
+            ),
+            env=clean_environment(),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+        )
+        seen, _ = await third.communicate()
+        assert seen.split() == [b"a", b"b"]
+
+
+async def test_a_file_that_another_program_locks_is_an_error_in_time(path: Path) -> None:
+    async with opened(path) as broker:
+        await send(broker, "a")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        late = SQLiteBroker(path, timeout_s=0.2)
+        with pytest.raises(BrokerUnavailableError, match="locked"):
+            await late.connect()
+        await late.aclose()
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("server:/export /mnt nfs4 rw 0 0", "nfs4"),
+        ("//server/share /mnt cifs rw 0 0", "cifs"),
+        ("/dev/sdb1 /mnt ext4 rw 0 0", "ext4"),
+        ("server:/export /mnt/other nfs rw 0 0", "ext4"),
+        ("server:/export /mn nfs rw 0 0", "ext4"),
+    ],
+)
+def test_the_file_system_is_that_of_the_longest_mount_point(
+    tmp_path: Path, line: str, kind: str
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\n{line}\nproc /proc proc rw 0 0\n")
+    assert files.file_system(Path("/mnt/data"), mounts) == kind
+
+
+def test_a_mount_point_with_a_space_is_understood(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text("/dev/sda1 / ext4 rw 0 0\nserver:/e /mnt/my\\040disk nfs rw 0 0\n")
+    assert files.file_system(Path("/mnt/my disk/queues"), mounts) == "nfs"
+
+
+@pytest.mark.parametrize(("kind", "warned"), [("nfs4", 1), ("ext4", 0)])
+def test_a_network_file_system_is_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, warned: int
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"server:/e / {kind} rw 0 0\n")
+    files.warn_of_network(tmp_path / "queues.db", mounts)
+    said = [one.getMessage() for one in caplog.records if "network file system" in one.msg]
+    assert len(said) == warned
+    assert all("secret" not in one and kind in one for one in said)
+
+
+async def test_a_file_that_may_not_be_written_is_access_denied(path: Path) -> None:
+    async with opened(path) as broker:
+        await send(broker, "a")
+    # root may write anything; SQLite itself refuses what is opened for reading only.
+    error = sqlite3.OperationalError("attempt to write a readonly database")
+    error.sqlite_errorname = "SQLITE_READONLY_DBMOVED"
+    from mqtransport.brokers.sqlite.errors import translated
+
+    assert isinstance(translated("send", QUEUE, error), AccessDeniedError)
+
+
+async def test_repr_and_errors_show_neither_folder_nor_bodies(path: Path) -> None:
+    broker = SQLiteBroker(path)
+    assert repr(broker) == "<SQLiteBroker 'queues.db'>"
+    await broker.connect()
+    await send(broker, "secret-body")
+    (taken,) = await receive(broker)
+    (stale,) = await broker.ack(QUEUE, ["1.9." + taken.broker_id])
+    shown = f"{stale!r} {stale}"
+    assert "secret-body" not in shown
+    assert str(path.parent) not in shown
+    await broker.aclose()
