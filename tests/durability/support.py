@@ -1,6 +1,5 @@
 """Messages for a queue file, what is in it, and the processes that share it."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -79,12 +78,14 @@ def running(module: str, *arguments: str, **more: str) -> Iterator[subprocess.Po
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        pipesize=1 << 20,  # a process that cannot say what it did stands still
     )
     try:
         yield one
     finally:
         kill(one)
-        one.communicate()
+        said(one)
+        one.wait()
 
 
 def kill(one: subprocess.Popen[str]) -> None:
@@ -93,7 +94,12 @@ def kill(one: subprocess.Popen[str]) -> None:
         os.kill(one.pid, signal.SIGKILL)
 
 
-async def soon(awaitable: "asyncio.Future[object]", seconds: float = 10.0) -> object:
-    """What it brings; fails if that takes too long."""
-    async with asyncio.timeout(seconds):
-        return await awaitable
+def said(one: subprocess.Popen[str]) -> str:
+    """All that a process has said and nobody has read yet, once it has ended.
+
+    Not with ``communicate``, which forgets what a ``readline`` has read ahead.
+    """
+    if one.stdout.closed:
+        return ""
+    with one.stdin, one.stdout:
+        return one.stdout.read()

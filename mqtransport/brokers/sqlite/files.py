@@ -60,6 +60,20 @@ def open_file(
     """
     _check_path(path)
     warn_of_network(path)
+    try:
+        file = _open(path, synchronous, timeout_s, boot_id, now)
+    except sqlite3.Error:
+        # SQLite has many names for a full disk that has no room for its log.
+        if not (reserve.is_disk_full(path) and reserve.give_up(path)):
+            raise
+        file = _open(path, synchronous, timeout_s, boot_id, now)
+    reserve.keep(path)
+    return file
+
+
+def _open(
+    path: Path, synchronous: Synchronous, timeout_s: float, boot_id: str, now: Now
+) -> QueueFile:
     lock = _share_lock(path)
     try:
         _make(path)
@@ -78,7 +92,6 @@ def open_file(
     except BaseException:
         os.close(lock)
         raise
-    reserve.keep(path)
     return QueueFile(path, db, lock)
 
 

@@ -30,8 +30,7 @@ def keep(path: Path) -> bool:
     """Make the reserve if it is not there; return whether it is now."""
     if is_there(path):
         return True
-    free = os.statvfs(path.parent)
-    if free.f_bavail * free.f_frsize < RESERVE_BYTES:
+    if _free_bytes(path) < RESERVE_BYTES:
         return False  # trying would take from other processes what their acks need now
     reserve = path_of(path)
     try:
@@ -58,3 +57,13 @@ def give_up(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_disk_full(path: Path) -> bool:
+    """Return whether there is no room for SQLite's own files."""
+    return _free_bytes(path) < _CHUNK
+
+
+def _free_bytes(path: Path) -> int:
+    free = os.statvfs(path.parent)
+    return free.f_bavail * free.f_frsize
