@@ -99,7 +99,9 @@ def said(one: subprocess.Popen[str]) -> str:
 
     Not with ``communicate``, which forgets what a ``readline`` has read ahead.
     """
+    with contextlib.suppress(BrokenPipeError):
+        one.stdin.close()
     if one.stdout.closed:
         return ""
-    with one.stdin, one.stdout:
+    with one.stdout:
         return one.stdout.read()
