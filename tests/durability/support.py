@@ -44,7 +44,8 @@ async def drain(broker: Broker, queue: str = QUEUE) -> list[str]:
     found: list[str] = []
     while taken := await receive(broker, queue):
         found += [one.body for one in taken]
-        assert await broker.ack(queue, [one.receipt for one in taken]) == [None] * len(taken)
+        answers = await broker.ack(queue, [one.receipt for one in taken])
+        assert answers == [None] * len(taken)
     return found
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mqtransport.brokers.sqlite import aside, reserve, schema
+from mqtransport.brokers.sqlite import aside, reserve, schema, write_ahead
 from mqtransport.brokers.sqlite.store import Now
 from mqtransport.errors import ConfigurationError
 
@@ -77,10 +77,12 @@ def _open(
     lock = _share_lock(path)
     try:
         _make(path)
+        log = write_ahead.read(path)
         db = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, cached_statements=256)
         try:
             db.text_factory = _text
             _check_whole(db, path, lock)
+            write_ahead.report_loss(db, path, log)
             _make_private(path)
             _write_ahead(db, timeout_s)
             db.execute(f"PRAGMA synchronous = {synchronous}")

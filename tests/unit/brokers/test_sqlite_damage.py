@@ -113,6 +113,66 @@ async def test_the_log_goes_aside_with_its_file(path: Path) -> None:
     assert repr(aside.name) in await refused(path)
 
 
+async def killed(path: Path, to: Path) -> bytes:
+    """A copy of the file as it is after a kill, with many commits in its log; returns the log."""
+    log = path.with_name(path.name + "-wal")
+    async with opened(path) as broker:
+        await send(broker, *SENT[:60])
+        for end in ("", "-lock"):
+            shutil.copy(path.with_name(path.name + end), to.with_name(to.name + end))
+        return log.read_bytes()
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("size", [16, 512, 5000])
+async def test_commits_behind_a_damaged_block_of_the_log_are_not_lost_in_silence(
+    path: Path, caplog: pytest.LogCaptureFixture, part: float, size: int
+) -> None:
+    copy = path.with_name("copy.db")
+    log = await killed(path, copy)
+    damaged = zero(int(len(log) * part), size)(log)
+    copy.with_name("copy.db-wal").write_bytes(damaged)
+    broker = SQLiteBroker(copy)
+    try:
+        await broker.connect()
+        got = await drain(broker)
+    except ConfigurationError:
+        assert put_aside(copy)
+        return
+    finally:
+        await broker.aclose()
+    said = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
+    assert len(got) == 60 or any("log is damaged" in one for one in said)
+    if len(got) < 60:
+        (kept,) = path.parent.glob("copy.db-wal.damaged-*")
+        assert kept.read_bytes() == damaged
+        assert kept.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30, 5000])
+async def test_a_log_that_ends_in_an_unfinished_commit_is_no_damage(
+    path: Path, caplog: pytest.LogCaptureFixture, cut: int
+) -> None:
+    copy = path.with_name("copy.db")
+    log = await killed(path, copy)
+    copy.with_name("copy.db-wal").write_bytes(log[: len(log) - cut])
+    async with opened(copy) as broker:
+        assert len(await drain(broker)) >= 58
+    assert [one for one in caplog.records if one.levelno == logging.ERROR] == []
+
+
+async def test_a_log_that_others_write_to_is_no_damage(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(path) as one:
+        for number in range(40):
+            batch = [message(f"{number}.{other}", "x" * 40_000) for other in range(10)]
+            await one.send(QUEUE, batch)
+            async with opened(path) as two:
+                await drain(two)
+    assert [one for one in caplog.records if one.levelno == logging.ERROR] == []
+
+
 async def test_a_name_with_wildcards_is_refused_again_too(tmp_path: Path) -> None:
     path = tmp_path / "queues[1].db"
     await fill(path)
