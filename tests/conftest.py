@@ -3,7 +3,11 @@ from hypothesis import HealthCheck, settings
 
 # Their asserts are plain statements, which `python -O` leaves out unless pytest rewrites them.
 pytest.register_assert_rewrite(
-    "tests.contract.support", "tests.faults.journal", "tests.faults.support"
+    "tests.contract.support",
+    "tests.durability.campaign",
+    "tests.durability.sharing",
+    "tests.faults.journal",
+    "tests.faults.support",
 )
 
 # Both judge by the wall clock: a busy machine, or a fresh clone whose first draw builds

@@ -1,12 +1,13 @@
 """Rounds of senders and takers on one file, which all are killed, and what must be there then."""
 
+import asyncio
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from tests.durability.support import kill, running, said, stored
+from tests.durability.support import kill, opened, running, said, stored
 
 TRAFFIC = "tests.durability.traffic"
 
@@ -34,7 +35,11 @@ class Journal:
         )
 
     def compare(self, path: Path) -> None:
-        """Look what is missing; raises if the file is damaged."""
+        """Start on the file as a program would, and look what is missing.
+
+        Raises if it cannot be started, or is damaged.
+        """
+        asyncio.run(_start_and_stop(path))
         found = {body.split(" ")[0] for body in stored(path)}
         self.lost |= self.confirmed - self.taken - found
 
@@ -71,6 +76,11 @@ def run_round(
         for one in everybody:
             ids = (heard.get(one, "") + said(one)).split("\n")[:-1]
             (journal.confirmed if one in sending else journal.taken).update(ids)
+
+
+async def _start_and_stop(path: Path) -> None:
+    async with opened(path) as broker:
+        await broker.ping([])
 
 
 def _first_line(stream: object) -> str:

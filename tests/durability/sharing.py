@@ -29,14 +29,17 @@ async def send_group(broker: SQLiteBroker, queue: str, group: str, count: int) -
     for start in range(0, count, 10):
         ids = [f"{group}.{number}" for number in range(start, min(start + 10, count))]
         answers = await broker.send(queue, [message(id, group=ordered) for id in ids])
-        assert all(isinstance(answer, str) for answer in answers), answers
+        if refused := [one for one in answers if not isinstance(one, str)]:
+            raise refused[0]
 
 
 async def handle(broker: SQLiteBroker, queue: str, ending: asyncio.Event) -> None:
     while not ending.is_set():
         for one in await receive(broker, queue, wait_s=0.5):
             os.write(1, f"{time.monotonic()} {one.body}\n".encode())
-            assert await broker.ack(queue, [one.receipt]) == [None]
+            (refused,) = await broker.ack(queue, [one.receipt])
+            if refused is not None:
+                raise refused
 
 
 async def end_of_input(ending: asyncio.Event) -> None:

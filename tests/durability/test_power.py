@@ -82,9 +82,12 @@ def cut_often(disk: Disk, cuts: int, synchronous: str) -> Journal:
     return journal
 
 
-def test_what_was_confirmed_outlives_every_power_cut(disk: Disk, full: bool) -> None:
+def test_what_was_confirmed_outlives_every_power_cut(
+    disk: Disk, full: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     journal = cut_often(disk, 50 if full else 3, "FULL")
     assert journal.lost == set()
+    assert caplog.records == [], "a start after a power cut is nothing to report"
 
 
 def test_without_a_sync_per_commit_the_file_stays_sound(disk: Disk, full: bool) -> None:
