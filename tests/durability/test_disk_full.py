@@ -115,7 +115,9 @@ async def test_another_process_does_not_send_into_the_reserve_that_was_given_up(
         await send(one, "a")
         fill(disk)
         await send_until_full(one, "m")
-        reserve.give_up(path)  # as the other does for an ack
+        # As one does for an ack, whose log then needs some of it.
+        reserve.give_up(path)
+        (disk / "log").write_bytes(bytes(8192))
         with pytest.raises(BrokerUnavailableError, match="disk is full"):
             await send(other, "b")
 
@@ -135,6 +137,29 @@ async def test_a_start_on_a_full_disk_can_still_empty_the_queue(
     fill(disk)
     async with opened(path) as broker:
         assert {body.split(" ")[0] for body in await drain(broker)} == set(confirmed)
+        with pytest.raises(BrokerUnavailableError, match="disk is full"):
+            await send(broker, "late")
+
+
+async def test_a_start_without_reserve_on_a_full_disk_can_still_empty_the_queue(
+    disk: Path,
+) -> None:
+    """As after a kill: the log is there, and the file has no room for what lies in it."""
+    path, log = disk / "queues.db", disk / "queues.db-wal"
+    async with opened(path) as broker:
+        await send(broker, *(f"m{number}" for number in range(20)))
+        kept = {one: one.read_bytes() for one in (path, log, disk / "queues.db-lock")}
+    reserve.give_up(path)
+    for one, content in kept.items():
+        one.write_bytes(content)
+    # Room for the shared memory and a few commits, and not for the file to grow by the log.
+    with (disk / "hog").open("wb", buffering=0) as hog:
+        free = os.statvfs(disk)
+        size = free.f_bavail * free.f_frsize - 12 * 4096
+        os.posix_fallocate(hog.fileno(), 0, size)
+    async with opened(path) as broker:
+        (one,) = await receive(broker, most=1)
+        assert await broker.ack(QUEUE, [one.receipt]) == [None]
         with pytest.raises(BrokerUnavailableError, match="disk is full"):
             await send(broker, "late")
 

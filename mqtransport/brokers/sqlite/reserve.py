@@ -30,7 +30,7 @@ def keep(path: Path) -> bool:
     """Make the reserve if it is not there; return whether it is now."""
     if is_there(path):
         return True
-    if _free_bytes(path) < RESERVE_BYTES:
+    if free_bytes(path) < RESERVE_BYTES:
         return False  # trying would take from other processes what their acks need now
     reserve = path_of(path)
     try:
@@ -61,9 +61,10 @@ def give_up(path: Path) -> bool:
 
 def is_disk_full(path: Path) -> bool:
     """Return whether there is no room for SQLite's own files."""
-    return _free_bytes(path) < _CHUNK
+    return free_bytes(path) < _CHUNK
 
 
-def _free_bytes(path: Path) -> int:
+def free_bytes(path: Path) -> int:
+    """Return how much room the disk of a queue file has."""
     free = os.statvfs(path.parent)
     return free.f_bavail * free.f_frsize

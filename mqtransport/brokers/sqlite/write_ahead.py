@@ -17,6 +17,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from mqtransport.brokers.sqlite import reserve
+
 _log = logging.getLogger("mqtransport.brokers.sqlite")
 
 _HEADER_BYTES = 32
@@ -46,6 +48,10 @@ def report_loss(db: sqlite3.Connection, path: Path, log: bytes) -> None:
         log: what :func:`read` returned.
     """
     if not log:
+        return
+    if reserve.free_bytes(path) < len(log):
+        # The look writes the log into the file; who empties the queue needs that room for acks.
+        _log.warning("SQLite: the disk of %r is full; its log was not checked", path.name)
         return
     readable = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
     if read(path)[:_HEADER_BYTES] != log[:_HEADER_BYTES]:
