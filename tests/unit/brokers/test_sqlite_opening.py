@@ -2,6 +2,7 @@
 import asyncio
 import logging
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -11,8 +12,14 @@ from pathlib import Path
 import pytest
 
 from mqtransport.brokers.sqlite import SQLiteBroker, files, schema
-from mqtransport.errors import AccessDeniedError, BrokerUnavailableError, ConfigurationError
-from tests.durability.support import QUEUE, drain, opened, receive, send
+from mqtransport.brokers.sqlite.errors import translated
+from mqtransport.errors import (
+    AccessDeniedError,
+    BrokerError,
+    BrokerUnavailableError,
+    ConfigurationError,
+)
+from tests.durability.support import QUEUE, drain, opened, receive, send, stored
 from tests.processes.support import ROOT, clean_environment, command
 
 COMPANIONS = ("-wal", "-shm", "-lock", "-reserve")
@@ -130,87 +137,66 @@ def test_a_migration_that_fails_leaves_the_older_file(path: Path) -> None:
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("one",)]
 
 
-@pytest.mark.process
-@pytest.mark.parametrize("round", range(5))
-def test_processes_that_start_at_once_on_a_new_file_all_succeed(path: Path, round: int) -> None:
-    code = (
-        "import asyncio, sys\n"
-        "from tests.durability.support import opened, send\n"
-        "async def main():\n"
-        "    sys.stdin.readline()\n"
-        "    async with opened(sys.argv[1]) as broker:\n"
-        "        await send(broker, sys.argv[2])\n"
-        "from pathlib import Path\n"
-        "sys.argv[1] = Path(sys.argv[1])\n"
-        "asyncio.run(main())\n"
+SEND = """
+import asyncio, pathlib, sys
+from tests.durability.support import opened, send
+
+async def main():
+    sys.stdin.readline()
+    async with opened(pathlib.Path(sys.argv[1])) as broker:
+        await send(broker, *sys.argv[2:])
+
+asyncio.run(main())
+"""
+"""A program that waits for a line, opens the file, sends, and closes it."""
+
+
+def started(path: Path, *ids: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command("-c", SEND, str(path), *ids),
+        env=clean_environment(),
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    started = [
-        subprocess.Popen(
-            command("-c", code, str(path), str(number)),
-            env=clean_environment(),
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(3)
-    ]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("attempt", range(5))
+def test_processes_that_start_at_once_on_a_new_file_all_succeed(path: Path, attempt: int) -> None:
+    processes = [started(path, str(number)) for number in range(3)]
     try:
-        for one in started:
-            assert one.stdin is not None
+        for one in processes:
             one.stdin.write("\n")
             one.stdin.flush()
-        told = [one.communicate(timeout=60)[1] for one in started]
+        told = [one.communicate(timeout=60)[1] for one in processes]
     finally:
-        for one in started:
+        for one in processes:
             one.kill()
             one.wait()
-    assert [one.returncode for one in started] == [0, 0, 0], told
-
-    async def look() -> list[str]:
-        async with opened(path) as broker:
-            return await drain(broker)
-
-    assert sorted(asyncio.run(look())) == ["0", "1", "2"]
+    assert [one.returncode for one in processes] == [0, 0, 0], told
+    assert stored(path) == {"0", "1", "2"}
 
 
 @pytest.mark.process
 async def test_what_a_process_sends_stays_when_another_closes_the_file(path: Path) -> None:
     """Two brokers in one process; SQLite's locks are per process and file, so that a descriptor
     closed too much would let another process delete the write-ahead log under them."""
+    log = path.with_name(path.name + "-wal")
     async with opened(path) as first, opened(path) as second:
-        code = (
-            "import asyncio, sys, pathlib\n"
-            "from tests.durability.support import opened\n"
-            "async def main():\n"
-            "    async with opened(pathlib.Path(sys.argv[1])):\n"
-            "        pass\n"
-            "asyncio.run(main())\n"
-        )
-        other = await asyncio.create_subprocess_exec(
-            *command("-c", code, str(path)), env=clean_environment(), cwd=ROOT
-        )
-        assert await other.wait() == 0
-        assert path.with_name(path.name + "-wal").exists()
         await send(first, "a")
-        await send(second, "b")
-        third = await asyncio.create_subprocess_exec(
-            *command(
-                "-c",
-                "import sys, pathlib, asyncio\n"
-                "from tests.durability.support import drain, opened\n"
-                "async def main():\n"
-                "    async with opened(pathlib.Path(sys.argv[1])) as broker:\n"
-                "        print(*await drain(broker))\n"
-                "asyncio.run(main())\n",
-                str(path),
-            ),
-            env=clean_environment(),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-        )
-        seen, _ = await third.communicate()
-        assert seen.split() == [b"a", b"b"]
+        other = started(path, "b")
+        told = await asyncio.to_thread(other.communicate, "\n", 60)
+        assert other.returncode == 0, told
+        assert log.exists(), "another process deleted the log that is in use"
+        await send(first, "c")
+        await send(second, "d")
+        # As a kill would leave it.
+        copy = path.with_name("copy.db")
+        shutil.copy(path, copy)
+        shutil.copy(log, copy.with_name("copy.db-wal"))
+    assert stored(copy) == {"a", "b", "c", "d"}
 
 
 async def test_a_file_that_another_program_locks_is_an_error_in_time(path: Path) -> None:
@@ -260,15 +246,27 @@ def test_a_network_file_system_is_warned_about(
     assert all("secret" not in one and kind in one for one in said)
 
 
-async def test_a_file_that_may_not_be_written_is_access_denied(path: Path) -> None:
-    async with opened(path) as broker:
-        await send(broker, "a")
-    # root may write anything; SQLite itself refuses what is opened for reading only.
-    error = sqlite3.OperationalError("attempt to write a readonly database")
-    error.sqlite_errorname = "SQLITE_READONLY_DBMOVED"
-    from mqtransport.brokers.sqlite.errors import translated
-
-    assert isinstance(translated("send", QUEUE, error), AccessDeniedError)
+@pytest.mark.parametrize(
+    ("name", "kind", "maybe_done"),
+    [
+        ("SQLITE_READONLY_DBMOVED", AccessDeniedError, False),
+        ("SQLITE_IOERR_FSYNC", BrokerUnavailableError, True),
+        ("SQLITE_BUSY_SNAPSHOT", BrokerUnavailableError, False),
+        ("SQLITE_FULL", BrokerUnavailableError, False),
+        ("SQLITE_SOMETHING_NEW", BrokerUnavailableError, True),
+    ],
+)
+def test_what_sqlite_raises_becomes_an_error_of_ours(
+    name: str, kind: type[BrokerError], maybe_done: bool
+) -> None:
+    error = sqlite3.OperationalError("foreign text")
+    error.sqlite_errorname = name
+    ours = translated("send", QUEUE, error)
+    assert type(ours) is kind
+    assert ours.queue == QUEUE
+    assert "foreign text" not in str(ours)
+    if kind is BrokerUnavailableError:
+        assert ours.maybe_done == maybe_done
 
 
 async def test_repr_and_errors_show_neither_folder_nor_bodies(path: Path) -> None:
