@@ -103,9 +103,10 @@ async def test_a_new_file_can_be_opened_after_a_cut_at_any_moment(
     for number in range(30 if full else 3):
         path = disk.folder / f"queues{number}.db"
         with running("tests.durability.traffic", "send", str(path), "x") as process:
-            while not path.with_name(path.name + "-lock").exists():
-                assert process.poll() is None
-                await asyncio.sleep(0.005)
+            async with asyncio.timeout(60):
+                while not path.with_name(path.name + "-lock").exists():
+                    assert process.poll() is None
+                    await asyncio.sleep(0.005)
             await asyncio.sleep(random.uniform(0, 0.05))
             kill(process)
             confirmed = said(process).split()
