@@ -32,7 +32,7 @@ CALLS = (
     "GetQueueUrl",
     "GetQueueAttributes",
 )
-AT_A_TIME = 24
+AT_A_TIME = 32
 MESSAGES = 20
 BUFFERED = 3
 CELL_S = 90.0
@@ -170,7 +170,7 @@ class Handler:
             self.failed.add(item.key)
             raise ValueError("the first run fails")
         if item.key == "slow":
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(2.2)
         if item.key == "refused":
             raise ConsumeMessageError("never")
 
