@@ -6,6 +6,7 @@ pytest.register_assert_rewrite(
     "tests.contract.support",
     "tests.durability.campaign",
     "tests.durability.sharing",
+    "tests.durability.support",
     "tests.faults.journal",
     "tests.faults.support",
 )
