@@ -49,6 +49,22 @@ class Tools:
     random: Random
 
 
+class Seldom:
+    """Tells whether something may be logged: each kind once in ``LOG_EVERY_S``."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._said: dict[object, float] = {}
+
+    def __call__(self, kind: object) -> bool:
+        """Return whether this kind was not logged lately, and note that it is now."""
+        now = self._clock.monotonic()
+        if now - self._said.get(kind, -math.inf) < LOG_EVERY_S:
+            return False
+        self._said[kind] = now
+        return True
+
+
 class Trouble:
     """The current trouble of a channel with its broker: counted, and logged without flooding.
 
@@ -63,7 +79,7 @@ class Trouble:
         self._clock = clock
         self.logger = logger
         self._label = label
-        self._logged: dict[type[BrokerError], float] = {}
+        self._seldom = Seldom(clock)
         self.error: BrokerError | None = None
         self.failures = 0
         self.good_at: float | None = None
@@ -81,9 +97,8 @@ class Trouble:
         """Note a failed call; logs it at most once a minute per class of error."""
         self.error = error
         self.failures += 1
-        now = self.bad_at = self._clock.monotonic()
-        if now - self._logged.get(type(error), -math.inf) >= LOG_EVERY_S:
-            self._logged[type(error)] = now
+        self.bad_at = self._clock.monotonic()
+        if self._seldom(type(error)):
             self._told = True
             self.logger.warning("%s: %s; trying again", self._label, error)
 

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from mqtransport import wire
-from mqtransport.channel.base import QueueRef, Tools
+from mqtransport.channel.base import QueueRef, Seldom, Tools
 from mqtransport.channel.in_hand import Held
 from mqtransport.errors import NotStartedError, SendError, UsageError
 from mqtransport.limits import MAX_GROUP_CHARS, is_fifo
@@ -46,6 +46,7 @@ class DeadLetters:
         self._queue = queue
         self._tools = tools
         self._logger = logger
+        self._seldom = Seldom(tools.clock)
         self.target: ProducingChannel | None = None
         self.failures = 0
         self.failed_at: float | None = None
@@ -68,7 +69,8 @@ class DeadLetters:
             reason is logged.
         """
         if self.target is None:
-            self._logger.error(
+            self._log(
+                "no target",
                 "queue %r has no dead letter queue, so message %s, which cannot be handled, will "
                 "come back; give one with dead_letter= or use_dead_letter_queue()",
                 self._queue.name,
@@ -81,7 +83,8 @@ class DeadLetters:
         except (SendError, NotStartedError) as failure:
             self.failures += 1
             self.failed_at = self._tools.clock.monotonic()
-            self._logger.error(
+            self._log(
+                type(failure),
                 "queue %r: message %s could not be dead-lettered and will come back: %s",
                 self._queue.name,
                 held.message_id,
@@ -90,6 +93,10 @@ class DeadLetters:
             return False
         self.failures = 0
         return True
+
+    def _log(self, kind: object, text: str, *words: object) -> None:
+        """Log an error; of each kind one a minute, the others at debug level."""
+        self._logger.log(logging.ERROR if self._seldom(kind) else logging.DEBUG, text, *words)
 
     async def _send(self, target: ProducingChannel, held: Held, reason: DeadLetter) -> None:
         raw = held.raw

@@ -7,12 +7,13 @@ reach a settle under way.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
-from mqtransport.channel.base import END_GRACE_S, QueueRef, Tools, Trouble
+from mqtransport.channel.base import END_GRACE_S, QueueRef, Seldom, Tools, Trouble
 from mqtransport.channel.in_hand import Hand, Held, Outcome
 from mqtransport.channel.leases import LEASE_SLACK_S
 from mqtransport.errors import BrokerError, BrokerUnavailableError, StaleReceiptError
@@ -52,6 +53,7 @@ class Settler:
         self._tools = tools
         self._hand = hand
         self._trouble = trouble
+        self._seldom = Seldom(tools.clock)
         self._linger_s = linger_s
         self._give_up_s = give_up_s
         self._on_failed = on_failed
@@ -213,8 +215,9 @@ class Settler:
         self._on_failed(held)
 
     def _lost(self, held: Held, why: str) -> None:
-        self._trouble.logger.warning(
-            "delivery of message %s (attempt %d) is not settled: %s",
+        self._trouble.logger.log(
+            logging.WARNING if self._seldom(why) else logging.DEBUG,
+            "delivery of message %s (attempt %d) is not settled: %s (others: at debug level)",
             held.message_id,
             held.raw.attempt,
             why,

@@ -323,3 +323,18 @@ def settle(bench: Bench, verb: str, one: Held) -> None:
         bench.settler.ack(one)
     else:
         bench.settler.release(one, 0.0)
+
+
+@virtually
+async def test_deliveries_that_cannot_be_settled_are_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench()
+    bench.broker.standing["ack"] = lambda call: [REFUSED] * call.size
+    for _ in range(120):  # two minutes
+        for one in bench.take(5):
+            bench.settler.ack(one)
+        await asyncio.sleep(1)
+    told = [one for one in caplog.records if "is not settled" in one.getMessage()]
+    assert len([one for one in told if one.levelname == "WARNING"]) == 2
+    assert bench.outcomes == {"lease_lost": 600}
