@@ -20,6 +20,7 @@ from pathlib import Path
 MINISTACK = "1.5.33"
 FAUXQS = "2.4.1"
 OLDEST_NODE = (22, 5)
+MACHINE_NPMRC = Path("/etc/npmrc")
 """fauxqs needs it: ``engines`` in its package.json."""
 
 _ROOT = Path(sys.prefix) / "emulators"
@@ -48,12 +49,21 @@ def is_installed(folder: Path) -> bool:
 
 def main() -> None:
     """Install what is missing."""
-    _install(MINISTACK_FOLDER, _install_ministack)
+    _try(MINISTACK_FOLDER, _install_ministack)
     node = find_node()
     if node is None:
         print("fauxqs is not installed: there is no Node for it", file=sys.stderr)
     else:
-        _install(FAUXQS_FOLDER, lambda: _install_fauxqs(node))
+        _try(FAUXQS_FOLDER, lambda: _install_fauxqs(node))
+
+
+def _try(folder: Path, install: Callable[[], None]) -> None:
+    """Install, or say that it cannot be done: the emulator's tests then fail with the reason."""
+    try:
+        _install(folder, install)
+    except subprocess.CalledProcessError as error:
+        tool = Path(error.cmd[1] if len(error.cmd) > 1 else error.cmd[0]).name
+        print(f"{folder.name} cannot be installed: {tool} failed", file=sys.stderr)
 
 
 def _install(folder: Path, install: Callable[[], None]) -> None:
@@ -78,10 +88,11 @@ def _install_fauxqs(node: Path) -> None:
     command = [str(node), str(npm)] if npm.exists() else ["npm"]
     options = ["--prefix", str(FAUXQS_FOLDER), "--ignore-scripts", "--no-audit", "--no-fund"]
     path = f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    settings = {**os.environ, "PATH": path}
+    if MACHINE_NPMRC.exists():  # this npm would look for it beside itself
+        settings.setdefault("NPM_CONFIG_GLOBALCONFIG", str(MACHINE_NPMRC))
     subprocess.run(
-        [*command, "install", "--silent", *options, f"fauxqs@{FAUXQS}"],
-        env={**os.environ, "PATH": path},
-        check=True,
+        [*command, "install", "--silent", *options, f"fauxqs@{FAUXQS}"], env=settings, check=True
     )
 
 
