@@ -209,7 +209,11 @@ def _check_whole(db: sqlite3.Connection, path: Path, lock: int) -> None:
     try:
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA cell_size_check = ON")
-        schema.check(db)
+        db.execute("BEGIN")  # one look: else a process that makes it now shows in parts of it
+        try:
+            schema.check(db)
+        finally:
+            db.execute("ROLLBACK")
         empty = path.stat().st_size == 0 and aside.was_made(lock)
         found = "empty" if empty else db.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except schema.NewerFileError as newer:

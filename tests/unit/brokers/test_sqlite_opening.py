@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -180,6 +180,32 @@ def test_processes_that_start_at_once_on_a_new_file_all_succeed(path: Path, atte
 
 
 @pytest.mark.process
+class Overtaken(sqlite3.Connection):
+    """A connection whose file another process makes ours between two looks at it."""
+
+    path: Path
+
+    def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
+        if "sqlite_master" in sql:
+            with closing(sqlite3.connect(self.path, timeout=0, isolation_level=None)) as other:
+                with suppress(sqlite3.OperationalError):  # it has to wait, as it should
+                    other.execute("BEGIN IMMEDIATE")
+                    schema.migrate(other)
+                    other.execute("COMMIT")
+        return super().execute(sql, *values)
+
+
+def test_a_file_that_is_being_made_is_not_taken_for_another_programs(path: Path) -> None:
+    path.touch()
+    with closing(sqlite3.connect(path, isolation_level=None, factory=Overtaken)) as db:
+        db.path = path
+        lock = os.open(path.with_name(path.name + "-lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            files._check_whole(db, path, lock)
+        finally:
+            os.close(lock)
+
+
 async def test_what_a_process_sends_stays_when_another_closes_the_file(path: Path) -> None:
     """Two brokers in one process; SQLite's locks are per process and file, so that a descriptor
     closed too much would let another process delete the write-ahead log under them."""
