@@ -187,11 +187,11 @@ class Overtaken(sqlite3.Connection):
 
     def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
         if "sqlite_master" in sql:
-            with closing(sqlite3.connect(self.path, timeout=0, isolation_level=None)) as other:
-                with suppress(sqlite3.OperationalError):  # it has to wait, as it should
-                    other.execute("BEGIN IMMEDIATE")
-                    schema.migrate(other)
-                    other.execute("COMMIT")
+            other = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+            with closing(other), suppress(sqlite3.OperationalError):  # it has to wait, as it should
+                other.execute("BEGIN IMMEDIATE")
+                schema.migrate(other)
+                other.execute("COMMIT")
         return super().execute(sql, *values)
 
 
