@@ -102,8 +102,8 @@ class Handling:
         """Run it once, after a pause; return the pause before the next run in place, if any."""
         call: Call | None = None
         try:
-            if pause_s:
-                await asyncio.sleep(pause_s)
+            if held.retries:
+                await asyncio.sleep(pause_s)  # also for 0 s: others get their turn
             envelope = wire.read_envelope(held.raw)
             held.delivery = self._delivery(held, envelope)
             if envelope.name == wire.ACCESS_CHECK:
@@ -135,11 +135,12 @@ class Handling:
         """Refuse what may be what kills the process.
 
         Not what came in behind it: its count rose because of the one before it, and it is judged
-        when it comes first itself.
+        when it comes first itself. Runs in place count, or one that asks for them had no end.
         """
         limit = self._options.delivery_limit
-        if held.raw.attempt > limit and not held.waited:
-            raise DeliveryLimitError(f"delivered {held.raw.attempt} times; the limit is {limit}")
+        runs = held.retries + 1 if held.waited else held.attempt
+        if runs > limit:
+            raise DeliveryLimitError(f"delivered {runs} times; the limit is {limit}")
 
     def _find_call(self, envelope: wire.Envelope) -> Call:
         call = self.calls.get(envelope.name)

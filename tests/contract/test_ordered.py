@@ -247,6 +247,45 @@ def test_a_delay_that_does_not_fit_the_fence_gives_the_group_back_last_first() -
     play(scene, behave, broker=Watched)
 
 
+@pytest.mark.parametrize("seed", [None, *range(5)])
+def test_a_head_that_asks_for_a_retry_at_once_for_ever_ends_by_max_deliveries(
+    seed: int | None,
+) -> None:
+    async def behave(step: Step, delivery: Delivery) -> None:
+        if step.n == 0:
+            raise RetryMessage(delay_s=0)  # without awaiting anything
+
+    async def scene(stage: Stage) -> None:
+        await stage.send("a", 0, 1)
+        await stage.app.start()
+        await asyncio.sleep(10)
+        heads = [attempt for _, n, attempt in stage.seen.starts if n == 0]
+        assert heads == list(range(1, 10))
+        assert stage.seen.done == {"a": [1]}
+        assert stage.channel.counts.dead_lettered == 1
+
+    play(scene, behave, retry=QUICK, seed=seed)
+
+
+def test_a_head_that_is_run_again_at_once_leaves_the_loop_to_others() -> None:
+    turns: list[int] = []
+
+    async def behave(step: Step, delivery: Delivery) -> None:
+        if delivery.attempt == 1:
+            asyncio.get_running_loop().call_soon(turns.append, delivery.attempt)
+        if delivery.attempt < 100:
+            raise RetryMessage(delay_s=0)
+        turns.append(delivery.attempt)
+
+    async def scene(stage: Stage) -> None:
+        await stage.send("a", 0)
+        await stage.app.start()
+        await asyncio.sleep(10)
+        assert turns == [1, 100]
+
+    play(scene, behave, max_deliveries=100)
+
+
 @pytest.mark.parametrize("max_fence_s", [0, 2, 5])
 def test_the_fence_bounds_how_long_a_group_is_held(max_fence_s: float) -> None:
     async def scene(stage: Stage) -> None:

@@ -186,8 +186,8 @@ DEFECTS = [
     Defect(
         "the tail of a group is judged by its head's deliveries",
         HANDLING,
-        "if held.raw.attempt > limit and not held.waited:",
-        "if held.raw.attempt > limit:",
+        "runs = held.retries + 1 if held.waited else held.attempt",
+        "runs = held.attempt",
         "tests/contract/test_suspects.py",
     ),
     Defect(
