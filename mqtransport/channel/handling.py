@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -196,16 +196,21 @@ class Handling:
         thread = asyncio.ensure_future(call.start(body, self._app, delivery))
         held.threaded = True
         try:
-            result = await asyncio.shield(thread)
+            await asyncio.shield(thread)
         except asyncio.CancelledError:
-            if not _cancelled_from_outside(held) and not thread.done():
+            outside = _cancelled_from_outside(held)
+            if not outside and not thread.done():
                 self._lose(held, "its handler runs in a thread, which cannot be cancelled")
                 # Its slot stays taken until the thread ends, so that threads are bounded.
                 await asyncio.wait({thread})
-            if thread.done() and not thread.cancelled() and thread.exception() is None:
+            if not _has_finished(thread):
+                raise
+            if outside:
                 self._on_done(held)
-            raise
+                raise
+            # It finished before it could be told to end: the work is done.
         held.threaded = False
+        result = thread.result()
         if inspect.isawaitable(result):
             await result
 
@@ -320,6 +325,13 @@ def _is_malformed(error: ValidationError) -> bool:
         return False
     (found,) = error.errors(include_input=False, include_url=False, include_context=False)
     return found["type"] == "json_invalid" or (found["type"] == "model_type" and not found["loc"])
+
+
+def _has_finished(thread: asyncio.Future[Any]) -> bool:
+    """Whether a thread has done all its work; what it returned to be awaited is not done yet."""
+    if not thread.done() or thread.cancelled() or thread.exception() is not None:
+        return False
+    return not inspect.isawaitable(thread.result())
 
 
 def _cancelled_from_outside(held: Held) -> bool:
