@@ -95,12 +95,14 @@ class Intake:
     def stop(self) -> None:
         """Start nothing more, and give back what has not been started; of a group the last first.
 
-        What is admitted from now on is given back at once.
+        What is admitted from now on is given back at once. Only the second delivery of a message
+        follows the first: given back, it would be run elsewhere while the first still runs.
         """
         self._stopping = self.handling.stopping = True
         for held in reversed(list(self._hand)):
             if held.task is None:
-                self._settler.release(held, 0.0)
+                if self._ordered or self._lines.is_first(held):
+                    self._settler.release(held, 0.0)
             elif not held.started:
                 held.interrupt(Interruption.STOP)
 
@@ -112,7 +114,7 @@ class Intake:
         self._hand.add(held)
         self._watch(held)
         held.waited = not self._lines.join(held)
-        if not held.waited or self._stopping:
+        if not held.waited or (self._stopping and self._ordered):
             self._start(held)
 
     def lose(self, held: Held) -> None:

@@ -32,6 +32,11 @@ class Lines:
         line.append(held)
         return line[0] is held
 
+    def is_first(self, held: Held) -> bool:
+        """Return whether nothing stands before a delivery."""
+        line = self._open.get(self._key(held))
+        return line is None or line[0] is held
+
     def behind(self, held: Held) -> list[Held]:
         """Return the deliveries that wait behind this one, in order."""
         line = self._open.get(self._key(held))

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
 from mqtransport import Consumer, Delivery, MQApp
 from mqtransport.brokers.memory import MemoryBroker
 from mqtransport.channel import ConsumingChannel
@@ -44,6 +46,48 @@ async def test_a_message_delivered_again_while_it_runs_never_runs_twice_at_once(
         # Each came twice, but while the first ran the second waited and was acked unrun.
         assert channel.counts.received > 60
         assert runs.total() < channel.counts.received
+    check_balanced(channel.counts)
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+async def test_a_stop_gives_a_second_delivery_back_only_after_the_first_has_ended(
+    in_time: bool,
+) -> None:
+    """Or it would be run elsewhere while the first still runs here."""
+    running, may_end = asyncio.Event(), asyncio.Event()
+    ended: list[tuple[int, int, int]] = []
+
+    async def handle(body: Number) -> None:
+        running.set()
+        try:
+            await may_end.wait()
+        finally:
+            ended.append(double.counts("twice"))
+
+    async with SQSDouble() as double, sqs_app(double.url) as app:
+        double.create_queue("twice")
+        out = await app.create_producing_channel("twice")
+        out.add_producer(producer := Numbers())
+        channel = await app.create_consuming_channel("twice")
+        channel.add_consumer(consumer(handle))
+        await app.start()
+        double.misbehave(seed=1, duplicates=1.0)
+        await producer.produce(n=1)
+        await eventually(lambda: channel.counts.received == 2, "delivered twice")
+        double.misbehave()
+        # Longer than the open poll, which would take what is given back.
+        stopping = asyncio.create_task(app.stop(timeout=10 if in_time else 2))
+        if in_time:
+            await eventually(lambda: channel._poller.open == 0, "the last poll has ended")
+            may_end.set()
+        await stopping
+        visible_then, in_flight_then, _ = ended[0]
+        assert (visible_then, in_flight_then) == (0, 1), "hidden for as long as it runs here"
+        if in_time:
+            assert channel.counts.acked + channel.counts.lease_lost == 2
+            assert double.counts("twice") == (0, 0, 0)
+        else:
+            assert double.counts("twice") == (1, 0, 0), "given back, not hidden"
     check_balanced(channel.counts)
 
 

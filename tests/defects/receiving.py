@@ -59,7 +59,8 @@ DEFECTS = [
         "a stop leaves hidden what waits in line",
         INTAKE,
         "            if held.task is None:\n"
-        "                self._settler.release(held, 0.0)\n"
+        "                if self._ordered or self._lines.is_first(held):\n"
+        "                    self._settler.release(held, 0.0)\n"
         "            elif not held.started:\n",
         "            if not held.started:\n",
         f"{ORDERED}::test_a_stop_gives_the_tail_back_while_its_head_still_runs",
