@@ -61,6 +61,7 @@ class Handling:
         ordered: whether the queue is an ordered one.
         release: gives a failed delivery back after a delay, and its group with it.
         on_done: called with a delivery whose handler finished although its lease was lost.
+        on_fenced: called with a delivery that failed and will be run again in place.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Handling:
         ordered: bool,
         release: Callable[[Held, float], None],
         on_done: Callable[[Held], None],
+        on_fenced: Callable[[Held], None],
     ) -> None:
         self._app = app
         self._queue = queue
@@ -87,6 +89,7 @@ class Handling:
         self._ordered = ordered
         self._release = release
         self._on_done = on_done
+        self._on_fenced = on_fenced
         self._slots = asyncio.Semaphore(options.concurrency)
         self.stopping = False
         self.calls: dict[str, Call] = {}
@@ -262,6 +265,7 @@ class Handling:
             held.retries += 1
             held.fenced_s += delay_s
             held.started = False
+            self._on_fenced(held)
             return delay_s
         self._log_failure(held, error, label, f"again in {delay_s:.1f} s")
         self._release(held, delay_s)

@@ -85,6 +85,7 @@ class Intake:
             ordered=self._ordered,
             release=self._release,
             on_done=self._remember,
+            on_fenced=self._end_turn,
         )
         hand.on_outcome = self._follow
 
@@ -187,8 +188,7 @@ class Intake:
 
     def _follow(self, held: Held) -> None:
         """Let what stands behind a delivery follow from its outcome."""
-        if self._suspects.ended(held):
-            asyncio.get_running_loop().call_soon(self._start_suspect)
+        self._end_turn(held)
         if held.outcome is Outcome.LEASE_LOST and held.settling in DONE:
             self._remember(held)
         if self._ordered and held.outcome not in DONE:
@@ -202,6 +202,11 @@ class Intake:
             self._flush_for_followers(following)
         else:
             self._start(following)
+
+    def _end_turn(self, held: Held) -> None:
+        """Let the next suspect start: this one is settled, or it ran and the process lives."""
+        if self._suspects.ended(held):
+            asyncio.get_running_loop().call_soon(self._start_suspect)
 
     def _give_back_behind(self, held: Held) -> None:
         for one in reversed(self._lines.cut(held)):

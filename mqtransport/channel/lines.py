@@ -82,6 +82,7 @@ class Suspects:
     in hand counts one delivery more. Run together, the innocent would reach the delivery limit
     with the one that kills. So they run one at a time, each settled before the next starts, in
     random order: at every restart some of the innocent are done before it is the killer's turn.
+    One that failed and is run again in place has had its turn: nobody waits for its group.
 
     Args:
         max_attempts: runs that the retry policy allows.
@@ -115,7 +116,7 @@ class Suspects:
         return held is self._running
 
     def ended(self, held: Held) -> bool:
-        """Note that a delivery has its outcome; True if that lets the next suspect start."""
+        """Note that a delivery needs no turn any more; True if the next suspect may start."""
         if held in self._waiting:
             self._waiting.remove(held)
         if held is not self._running:

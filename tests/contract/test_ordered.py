@@ -191,6 +191,32 @@ def test_while_a_group_is_fenced_other_groups_go_on() -> None:
     play(scene, failing({0}), retry=retry)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fenced_group_does_not_hold_up_another_whose_head_was_delivered_as_often(
+    seed: int,
+) -> None:
+    """Both are suspects, which run one at a time; but a pause is no run."""
+    done_at: list[float] = []
+
+    async def behave(step: Step, delivery: Delivery) -> None:
+        if delivery.group == "bad":
+            raise RetryMessage(delay_s=25)
+        done_at.append(asyncio.get_running_loop().time())
+
+    async def scene(stage: Stage) -> None:
+        await stage.send("bad", 0)
+        await stage.send("good", 0)
+        for _ in range(QUICK.max_attempts):
+            taken = await stage.broker.receive("steps.fifo", max_messages=2, wait_s=0, lease_s=9)
+            await stage.broker.release("steps.fifo", [one.receipt for one in taken], delay_s=0)
+        started_at = asyncio.get_running_loop().time()
+        await stage.app.start()
+        await asyncio.sleep(60)
+        assert done_at[0] - started_at < 1
+
+    play(scene, behave, retry=QUICK, max_deliveries=100, seed=seed)
+
+
 def test_a_poisoned_head_is_dead_lettered_and_nine_behind_it_are_handled_in_order() -> None:
     async def scene(stage: Stage) -> None:
         await stage.send("a", *range(10))
