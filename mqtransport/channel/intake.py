@@ -182,6 +182,8 @@ class Intake:
 
     def _release(self, held: Held, delay_s: float) -> None:
         """Give a delivery back; of a group also what waits behind it, the last first."""
+        if held.started and not self._stopping:
+            self._suspects.survived(held)
         if self._ordered:
             self._give_back_behind(held)
         self._settler.release(held, delay_s)

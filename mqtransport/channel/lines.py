@@ -12,7 +12,7 @@ from random import Random
 from mqtransport.channel.in_hand import Held, Outcome
 
 MAX_REMEMBERED = 10_000
-"""Ids of messages that were handled but not deleted; the oldest are forgotten first."""
+"""Ids of messages that are kept in mind for each purpose; the oldest are forgotten first."""
 
 
 class Lines:
@@ -84,6 +84,8 @@ class Suspects:
     random order: at every restart some of the innocent are done before it is the killer's turn.
     One that failed and is run again in place has had its turn: nobody waits for its group.
 
+    What ran here and failed did not kill: after that, only further deliveries count.
+
     Args:
         max_attempts: runs that the retry policy allows.
         random: source of the order.
@@ -94,10 +96,19 @@ class Suspects:
         self._random = random
         self._waiting: list[Held] = []
         self._running: Held | None = None
+        self._survived: OrderedDict[str, int] = OrderedDict()
 
     def suspects(self, held: Held) -> bool:
         """Return whether a delivery is a suspect."""
-        return held.raw.attempt > self._max_attempts
+        unexplained = held.raw.attempt - self._survived.get(held.raw.broker_id, 0)
+        return unexplained > self._max_attempts
+
+    def survived(self, held: Held) -> None:
+        """Note that a run of it ended in a failure, and not with the process."""
+        self._survived[held.raw.broker_id] = held.raw.attempt
+        self._survived.move_to_end(held.raw.broker_id)
+        if len(self._survived) > MAX_REMEMBERED:
+            self._survived.popitem(last=False)
 
     def wait(self, held: Held) -> None:
         """Let a suspect wait for its turn."""

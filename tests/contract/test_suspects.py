@@ -15,7 +15,7 @@ import pytest
 from mqtransport import Backoff, Consumer, Delivery, MQApp, Retry
 from mqtransport.broker import Broker, QueueInfo, QueueOptions
 from mqtransport.brokers.memory import MemoryBroker
-from mqtransport.errors import BrokerError, BrokerUnavailableError
+from mqtransport.errors import BrokerError, BrokerUnavailableError, RetryMessage
 from mqtransport.message import Outgoing, RawDelivery
 from mqtransport.testing import VirtualClock, run_virtual
 from tests.contract.support import Number, Numbers, check_balanced
@@ -159,3 +159,42 @@ def test_a_message_that_kills_at_once_goes_alone_to_the_dead_letters(queue: str)
 def test_without_a_killer_nobody_waits_for_anybody() -> None:
     done, letters, deaths = campaign("jobs", count=KILLER, retry=RETRY)
     assert (set(done), letters, deaths) == (set(range(KILLER)), [], 0)
+
+
+def test_what_is_retried_more_often_than_max_attempts_stands_in_nobodys_way() -> None:
+    latencies: list[float] = []
+    runs: Counter[int] = Counter()
+
+    class Waits(Consumer[Number]):
+        """Asks for a retry again and again; but a 0 is done at once."""
+
+        name = "number"
+
+        async def consume(self, body: Number, delivery: Delivery) -> None:
+            if body.n == 0:
+                latencies.append(delivery.received_at - (delivery.sent_at or 0))
+                return
+            runs[body.n] += 1
+            await asyncio.sleep(1)
+            raise RetryMessage(delay_s=20)
+
+    async def main() -> None:
+        clock = VirtualClock()
+        broker = MemoryBroker(clock=clock, random=Random(1))
+        await broker.connect()
+        app = MQApp(broker, clock=clock, random=Random(2))
+        out = await app.create_producing_channel("jobs")
+        out.add_producer(numbers := Numbers())
+        channel = await app.create_consuming_channel("jobs", retry=RETRY, max_deliveries=1000)
+        channel.add_consumer(Waits())
+        await app.start()
+        await numbers.send_many([Number(n=n) for n in range(1, 51)])
+        for _ in range(10):
+            await asyncio.sleep(50)
+            await numbers.send(Number(n=0))
+        await app.shutdown(timeout=5)
+        check_balanced(channel.counts)
+
+    run_virtual(main)
+    assert min(runs.values()) > 15, "50 runs of 1 s fit in 5 s, ten at a time"
+    assert max(latencies) < 6

@@ -180,7 +180,7 @@ DEFECTS = [
     Defect(
         "a message that kills takes its neighbours along",
         "mqtransport/channel/lines.py",
-        "        return held.raw.attempt > self._max_attempts\n",
+        "        return unexplained > self._max_attempts\n",
         "        return False\n",
         "tests/contract/test_suspects.py",
     ),
