@@ -57,6 +57,41 @@ def test_a_signal_lets_the_handler_finish_and_ends_with_status_0(
     assert service.returncode == 0
 
 
+TWO_APPS = """
+import asyncio
+from mqtransport import MQApp
+
+async def serve(name: str) -> None:
+    app = await MQApp.connect("memory://")
+    await app.create_producing_channel("numbers")
+    await app.start()
+    running = asyncio.create_task(app.run_forever())
+    await asyncio.sleep(0)
+    print("runs", name, flush=True)
+    await running
+    print("ended", name, flush=True)
+    await app.shutdown()
+
+async def main() -> None:
+    await asyncio.gather(serve("a"), serve("b"))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.process
+def test_every_app_of_a_process_hears_of_a_signal(tmp_path: Path) -> None:
+    path = tmp_path / "two.py"
+    path.write_text(TWO_APPS, encoding="utf-8")
+    with process(str(path)) as service:
+        assert service.stdout is not None
+        assert {service.stdout.readline(), service.stdout.readline()} == {"runs a\n", "runs b\n"}
+        service.send_signal(signal.SIGTERM)
+        rest, _ = service.communicate(timeout=30)
+    assert sorted(rest.splitlines()) == ["ended a", "ended b"]
+    assert service.returncode == 0
+
+
 async def handle(body: Number) -> None:
     return None
 
