@@ -84,7 +84,8 @@ class QueueInfo:
 
     Attributes:
         max_message_bytes: the size limit in force on this queue.
-        depth: messages that could be delivered now, approximately on SQS.
+        depth: messages that are not hidden, approximately on SQS; on an ordered queue also those
+            behind a hidden one of their group.
         in_flight: messages leased to somebody.
         delayed: messages still hidden by a delay.
         lease_s: the queue's own default lease.

@@ -197,7 +197,6 @@ class Handling:
     ) -> None:
         """Run a plain ``def``. A thread cannot be cancelled: its delivery is never released."""
         thread = asyncio.ensure_future(call.start(body, self._app, delivery))
-        held.threaded = True
         try:
             await asyncio.shield(thread)
         except asyncio.CancelledError:
@@ -212,7 +211,6 @@ class Handling:
                 self._on_done(held)
                 raise
             # It finished before it could be told to end: the work is done.
-        held.threaded = False
         result = thread.result()
         if inspect.isawaitable(result):
             await result

@@ -50,7 +50,6 @@ class Held:
         task: the task that handles it.
         started: whether its handling has gone so far that a stop waits for it.
         waited: whether it stood behind another delivery when it came in.
-        threaded: whether its handler runs in a thread, which nobody can cancel.
         interruption: why its handler was cancelled; None if it was not.
         delivery: what a handler sees of it.
         retries: runs that failed and were followed by another in place (ordered queues).
@@ -70,7 +69,6 @@ class Held:
     task: asyncio.Task[None] | None = None
     started: bool = False
     waited: bool = False
-    threaded: bool = False
     interruption: Interruption | None = None
     delivery: Delivery | None = None
     retries: int = 0
