@@ -95,8 +95,12 @@ class Worker:
             target=self._run, args=(opened,), name="mqtransport sqlite", daemon=True
         )
         self._thread.start()
-        async with asyncio.timeout(timeout_s):
-            await asyncio.shield(opened.future)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(opened.future)
+        except BaseException:
+            self._jobs.put(None)  # nobody will stop a worker that was given up while it opened
+            raise
 
     def submit(self, work: Work[_T], *, grows: bool = False) -> asyncio.Future[_T]:
         """Have work done in a transaction; the future has its result once it is committed.

@@ -1,11 +1,13 @@
 # ruff: noqa: ASYNC240 - small files on a local disk, and nothing else runs on the loop
 import asyncio
+import fcntl
 import logging
 import os
 import shutil
 import sqlite3
 import stat
 import subprocess
+import threading
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -306,3 +308,19 @@ async def test_repr_and_errors_show_neither_folder_nor_bodies(path: Path) -> Non
     assert "secret-body" not in shown
     assert str(path.parent) not in shown
     await broker.aclose()
+
+
+async def test_a_connect_that_was_given_up_leaves_no_thread_and_no_lock(path: Path) -> None:
+    before = set(threading.enumerate())
+    broker = SQLiteBroker(path)
+    connecting = asyncio.create_task(broker.connect())
+    await asyncio.sleep(0)  # its thread is there
+    (thread,) = set(threading.enumerate()) - before
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    await broker.aclose()
+    await asyncio.to_thread(thread.join, 10)
+    assert not thread.is_alive()
+    with path.with_name("queues.db-lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # who has the file open holds it shared
