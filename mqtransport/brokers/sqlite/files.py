@@ -35,11 +35,20 @@ class QueueFile:
         path: where it is.
         db: the connection; in autocommit mode, transactions are begun by hand.
         lock: an open file descriptor that shares the lock of all users of the file.
+        inode: what the path named when it was opened.
     """
 
     path: Path
     db: sqlite3.Connection
     lock: int
+    inode: tuple[int, int]
+
+    def is_in_place(self) -> bool:
+        """Return whether the path still names this file; what is written to another is lost."""
+        try:
+            return _inode(self.path) == self.inode
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close the connection and give up the lock."""
@@ -88,13 +97,19 @@ def _open(
             db.execute(f"PRAGMA synchronous = {synchronous}")
             _bring_forward(db, boot_id, now)
             aside.mark_made(lock)
+            inode = _inode(path)
         except BaseException:
             db.close()
             raise
     except BaseException:
         os.close(lock)
         raise
-    return QueueFile(path, db, lock)
+    return QueueFile(path, db, lock, inode)
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def this_boot() -> str:

@@ -178,6 +178,9 @@ class Worker:
     def _transact(self, file: QueueFile, jobs: list[Job]) -> None:
         live = [job for job in jobs if not (job.abandoned or job.future.cancelled())]
         try:
+            if not file.is_in_place():
+                self._answer([(job, None, _is_gone(file)) for job in live])
+                return
             if any(job.grows for job in live):
                 self._note_room(file, not reserve.keep(file.path))
             refused = [job for job in live if job.grows and self.full]
@@ -252,6 +255,13 @@ class Worker:
 def disk_is_full() -> BrokerUnavailableError:
     """Return the error of a send on a full disk."""
     return BrokerUnavailableError("SQLite: the disk is full; make room (acks still work)")
+
+
+def _is_gone(file: QueueFile) -> BrokerUnavailableError:
+    return BrokerUnavailableError(
+        f"SQLite: {file.path.name!r} was deleted, moved or replaced while in use; nothing is "
+        f"confirmed any more. Put it back, or stop all its processes and start again"
+    )
 
 
 def _settle(answers: list[Answer]) -> None:

@@ -359,3 +359,39 @@ async def test_what_is_stored_is_what_was_sent(path: Path) -> None:
     async with opened(path) as broker:
         await send(broker, "a", "ü€😀")
     assert stored(path) == {"a", "ü€😀"}
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced", "with its folder"])
+async def test_nothing_is_confirmed_into_a_file_that_is_no_longer_there(
+    tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "data" / "queues.db"
+    path.parent.mkdir()
+    async with opened(path) as broker:
+        await send(broker, "a")
+        if how == "with its folder":
+            shutil.rmtree(path.parent)
+        else:
+            for one in path.parent.iterdir():
+                one.unlink()
+        if how == "replaced":
+            async with opened(path) as other:
+                await send(other, "b")
+        for _ in range(2):
+            with pytest.raises(BrokerUnavailableError, match="deleted, moved or replaced"):
+                await broker.send(QUEUE, [message("lost")])
+            with pytest.raises(BrokerUnavailableError, match="deleted, moved or replaced"):
+                await receive(broker)
+            with pytest.raises(BrokerUnavailableError, match="deleted, moved or replaced"):
+                await broker.ping([QUEUE])
+
+
+async def test_a_file_that_is_put_back_is_used_again(path: Path) -> None:
+    async with opened(path) as broker:
+        await send(broker, "a")
+        away = path.rename(path.with_name("away.db"))
+        with pytest.raises(BrokerUnavailableError):
+            await broker.send(QUEUE, [message("refused")])
+        away.rename(path)
+        await send(broker, "b")
+        assert await drain(broker) == ["a", "b"]
