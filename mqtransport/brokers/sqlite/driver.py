@@ -8,7 +8,7 @@ import random as random_module
 import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -305,8 +305,9 @@ class SQLiteBroker(Broker):
     def _on_foreign_write(self) -> None:
         """Another process wrote to the file (on the worker's thread): look again."""
         loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._wake_all)
+        if loop is not None:
+            with suppress(RuntimeError):  # it is closed: nobody waits on it any more
+                loop.call_soon_threadsafe(self._wake_all)
 
     def _wake_all(self) -> None:
         for queue in list(self._wakings):  # every receive has made its own entry

@@ -62,8 +62,8 @@ class Worker:
 
     Args:
         open_file: opens the file; called on the thread.
-        on_foreign_write: called on the thread when another process has written to the file;
-            only while ``watched``.
+        on_foreign_write: called on the thread when another process has written to the file,
+            only while ``watched``; and when the thread dies. Raises nothing.
         in_each: called with the connection in every transaction.
 
     Attributes:
@@ -141,10 +141,13 @@ class Worker:
         except BaseException as error:
             self._failure = error
             _log.critical("SQLite: the thread of %r died", file.path.name, exc_info=error)
+            self._on_foreign_write()  # those who wait meet the error now, not after their wait
         finally:
-            file.close()
-            self._ended.set()
-            self._refuse_the_rest()
+            try:
+                file.close()
+            finally:
+                self._ended.set()
+                self._refuse_the_rest()
 
     def _work(self, file: QueueFile) -> None:
         seen = _version(file.db)
@@ -187,7 +190,11 @@ class Worker:
             answers: list[Answer] = [(job, None, disk_is_full()) for job in refused]
             answers += self._commit(file, [job for job in live if not (job.grows and self.full)])
         except BaseException as error:  # the thread dies of it
-            self._answer([(job, None, error) for job in live])
+            died = BrokerUnavailableError(
+                "SQLite: the thread of the file has died; restart", maybe_done=True
+            )
+            died.__cause__ = error
+            self._answer([(job, None, died) for job in live])
             raise
         self._answer(answers)
 

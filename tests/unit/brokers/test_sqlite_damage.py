@@ -1,4 +1,5 @@
 # ruff: noqa: ASYNC240 - small files on a local disk, and nothing else runs on the loop
+import asyncio
 import logging
 import random
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mqtransport.brokers.sqlite import SQLiteBroker
+from mqtransport.brokers.sqlite import SQLiteBroker, reserve
 from mqtransport.errors import BrokerUnavailableError, ConfigurationError
 from tests.durability.support import QUEUE, drain, message, opened, receive, send, stored
 
@@ -395,3 +396,25 @@ async def test_a_file_that_is_put_back_is_used_again(path: Path) -> None:
         away.rename(path)
         await send(broker, "b")
         assert await drain(broker) == ["a", "b"]
+
+
+async def test_callers_of_a_thread_that_dies_get_a_typed_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(path: Path) -> bool:
+        raise RuntimeError("for a test")
+
+    async with opened(path) as broker:
+        waiting = asyncio.create_task(receive(broker, wait_s=20))
+        await broker.ping([QUEUE])  # the receive has looked, and waits
+        await asyncio.sleep(0)
+        monkeypatch.setattr(reserve, "keep", fail)
+        with pytest.raises(BrokerUnavailableError, match="has died") as first:
+            await broker.send(QUEUE, [message("a")])
+        assert first.value.maybe_done
+        async with asyncio.timeout(5):
+            with pytest.raises(BrokerUnavailableError, match="has ended"):
+                await waiting
+        with pytest.raises(BrokerUnavailableError, match="has ended"):
+            await broker.ping([QUEUE])
+    assert "died" in caplog.text
