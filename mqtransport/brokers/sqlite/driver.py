@@ -183,7 +183,7 @@ class SQLiteBroker(Broker):
         try:
             while True:
                 wakings = self._wakings[queue]
-                taken, due = await self._claim(queue, max_messages, lease_s, attempt_id)
+                taken, due, _ = await self._claim(queue, max_messages, lease_s, attempt_id)
                 now = self._clock.monotonic()
                 if taken or now >= deadline:
                     return taken
@@ -231,16 +231,21 @@ class SQLiteBroker(Broker):
         async with self._verb("receive", queue) as worker:
             job = worker.begin(self._verbs.take(queue, most, lease_s, attempt_id))
             try:
-                return await asyncio.shield(job.future)
+                found: Taken = await asyncio.shield(job.future)
             except asyncio.CancelledError:
                 job.abandoned = True
                 job.future.add_done_callback(partial(self._give_back, worker, queue))
                 raise
+        if found.moved:
+            self._wake_all()  # those who wait on the dead letter queue
+        return found
 
     def _give_back(self, worker: Worker, queue: str, claim: asyncio.Future[Taken]) -> None:
         if claim.cancelled() or claim.exception() is not None:
             return
-        taken, _ = claim.result()
+        taken, _, moved = claim.result()
+        if moved:
+            self._wake_all()
         if taken:
             done = worker.submit(self._verbs.give_up(queue, taken))
             done.add_done_callback(partial(self._given_back, queue))

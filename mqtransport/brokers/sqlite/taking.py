@@ -20,9 +20,13 @@ _FORGET_MOST = 100
 
 def take(
     db: sqlite3.Connection, queue: QueueRow, most: int, lease_s: float, now: Now
-) -> list[RawDelivery]:
-    """Lease up to ``most`` messages of a standard queue, the one that is due longest first."""
+) -> tuple[list[RawDelivery], bool]:
+    """Lease up to ``most`` messages of a standard queue, the one that is due longest first.
+
+    True says that others were moved to the dead letter queue.
+    """
     taken: list[RawDelivery] = []
+    moved = False
     while len(taken) < most:
         rows = db.execute(
             "SELECT seq, attempt FROM messages WHERE queue = ? AND line IS NULL AND due <= ?"
@@ -32,8 +36,9 @@ def take(
         if not rows:
             break
         fit = [seq for seq, attempt in rows if not _is_exhausted(db, queue, seq, attempt, now)]
+        moved = moved or len(fit) < len(rows)
         taken += store.lease(db, queue, fit, lease_s, now)
-    return taken
+    return taken, moved
 
 
 def take_ordered(
@@ -43,25 +48,30 @@ def take_ordered(
     lease_s: float,
     now: Now,
     attempt_id: str | None,
-) -> list[RawDelivery]:
+) -> tuple[list[RawDelivery], bool]:
     """Lease up to ``most`` messages, of the free groups whose first message came first.
+
+    True says that others were moved to the dead letter queue.
 
     A group is free if none of its messages is hidden. The same attempt id within 5 minutes brings
     the same messages again, as long as nothing has been done to them.
     """
     if attempt_id is not None and (again := _repeated(db, queue, attempt_id, most, lease_s, now)):
-        return again
+        return again, False
     taken: list[RawDelivery] = []
+    moved = False
     while len(taken) < most and (line := _free_line(db, queue, now)) is not None:
         for seq, attempt in db.execute(
             "SELECT seq, attempt FROM messages WHERE queue = ? AND line = ? ORDER BY seq",
             (queue.id, line),
         ).fetchmany(most - len(taken)):
-            if not _is_exhausted(db, queue, seq, attempt, now):
+            if _is_exhausted(db, queue, seq, attempt, now):
+                moved = True
+            else:
                 taken += store.lease(db, queue, [seq], lease_s, now)
     if attempt_id is not None and taken:
         _remember(db, queue, attempt_id, taken, lease_s, now)
-    return taken
+    return taken, moved
 
 
 def first_of(db: sqlite3.Connection, queue: QueueRow, dedup_id: str, now: Now) -> str | None:

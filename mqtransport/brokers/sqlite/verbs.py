@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from mqtransport.broker import QueueInfo, QueueOptions
 from mqtransport.brokers._checks import Checks
@@ -18,8 +19,17 @@ from mqtransport.brokers.sqlite.worker import Work
 from mqtransport.errors import BrokerError
 from mqtransport.message import RawDelivery
 
-Taken = tuple[list[RawDelivery], float | None]
-"""What a receive took; if nothing, when the next hidden message comes back."""
+
+class Taken(NamedTuple):
+    """What a receive took; if nothing, when the next hidden message comes back.
+
+    ``moved``: whether it moved messages to the dead letter queue, where others may wait for them.
+    """
+
+    deliveries: list[RawDelivery]
+    due: float | None
+    moved: bool
+
 
 CHECKS = Checks("SQLite")
 
@@ -73,10 +83,10 @@ class Verbs:
         def work(db: sqlite3.Connection) -> Taken:
             row, now = self._row(db, queue), self._now()
             if row.ordered:
-                taken = taking.take_ordered(db, row, most, lease_s, now, attempt_id)
+                taken, moved = taking.take_ordered(db, row, most, lease_s, now, attempt_id)
             else:
-                taken = taking.take(db, row, most, lease_s, now)
-            return taken, None if taken else store.next_due(db, row, now)
+                taken, moved = taking.take(db, row, most, lease_s, now)
+            return Taken(taken, None if taken else store.next_due(db, row, now), moved)
 
         return work
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mqtransport.broker import QueueOptions
 from mqtransport.brokers.sqlite import SQLiteBroker
 from tests.durability.support import QUEUE, message, opened, receive, send
 
@@ -87,3 +88,32 @@ async def test_a_cancelled_receive_takes_nothing_with_it(path: Path) -> None:
             await waiting
         (again,) = await receive(broker, wait_s=5)
         assert again.attempt == 1
+
+
+@pytest.mark.parametrize("end", ["", ".fifo"])
+@pytest.mark.parametrize("gone", [False, True], ids=["waited for", "given up"])
+async def test_a_receive_that_moves_a_dead_letter_wakes_who_waits_for_it(
+    path: Path, end: str, gone: bool
+) -> None:
+    queue, dead = "orders" + end, "dead" + end
+    async with opened(path) as broker:
+        await broker.declare(queue, QueueOptions(dead_letter_queue=dead, max_receive_count=1))
+        await broker.send(queue, [message("a", group="g")])
+        (one,) = await receive(broker, queue)
+        await broker.release(queue, [one.receipt], delay_s=0)
+        waiting = asyncio.create_task(receive(broker, dead, wait_s=20))
+        await broker.ping([dead])  # the receive has looked, and waits
+        await asyncio.sleep(0)
+        go = await held_up(broker)
+        moving = asyncio.create_task(receive(broker, queue))
+        await asyncio.sleep(0)
+        begun = threading.Event()
+        broker._open_worker("test").submit(lambda db: begun.set())
+        go.set()
+        assert begun.wait(10)  # the loop stands still, so that the answer finds nobody
+        if gone:
+            moving.cancel()
+        else:
+            assert await moving == []
+        async with asyncio.timeout(5):
+            assert [one.body for one in await waiting] == ["a"]
