@@ -91,7 +91,8 @@ class SQLiteBroker(Broker):
         max_message_bytes: int = limits.MAX_MESSAGE_BYTES,
     ) -> None:
         self.timeout_s = timeout_s
-        self._path = Path(path)
+        # Absolute, for the process may change its folder; and ":memory:" is a file like any other.
+        self._path = Path(path).absolute()
         self._synchronous: Synchronous = synchronous
         self._clock = clock or SystemClock()
         self._random = random or new_random()

@@ -324,3 +324,28 @@ async def test_a_connect_that_was_given_up_leaves_no_thread_and_no_lock(path: Pa
     assert not thread.is_alive()
     with path.with_name("queues.db-lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # who has the file open holds it shared
+
+
+async def test_a_process_that_changes_its_folder_goes_on_with_its_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = path.with_name("elsewhere")
+    elsewhere.mkdir()
+    monkeypatch.chdir(path.parent)
+    async with opened(Path(path.name)) as broker:
+        await send(broker, "a")
+        monkeypatch.chdir(elsewhere)
+        await send(broker, "b")
+        assert await drain(broker) == ["a", "b"]
+    assert list(elsewhere.iterdir()) == []
+
+
+async def test_a_file_is_a_file_whatever_its_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    for name in (":memory:", "file:x?mode=memory", "a b", "50%", "what?", "é", "a#b"):
+        async with opened(Path(name)) as broker:
+            await send(broker, "a")
+        async with opened(Path(name)) as broker:
+            assert await drain(broker) == ["a"], name
