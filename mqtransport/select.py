@@ -129,6 +129,8 @@ def _sqlite(parts: SplitResult, clock: Clock, random: Random) -> Broker:
             "MQ_URL: sqlite:// takes a file and one option, as in sqlite:///relative.db or "
             "sqlite:////absolute/path.db?synchronous=NORMAL"
         )
+    if parts.fragment or "\0" in path:
+        raise ConfigurationError("MQ_URL: in the file's name write # as %23, and no zero byte")
     mode = modes[0].upper()
     if mode not in ("FULL", "NORMAL"):
         raise ConfigurationError("MQ_URL: synchronous is FULL (the default) or NORMAL")

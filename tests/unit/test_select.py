@@ -147,6 +147,8 @@ def test_without_credentials_the_sqs_driver_gets_none() -> None:
         ({"url": "sqs://eu-west-1/orders"}, "one option"),
         ({"url": "sqs://eu-west-1?endpoint=http://x"}, "one option"),
         ({"url": "sqs://?endpoint_url=http://a&endpoint_url=http://b"}, "one option"),
+        ({"url": "sqlite:///a#b.db"}, "%23"),
+        ({"url": "sqlite:///a%00b.db"}, "zero byte"),
         ({"url": "sqs://[::1"}, "no URL"),
         ({"url": "http://host:port", "broker": "sqs"}, "no URL"),
         ({"broker": "kafka"}, "supported are memory and sqs"),
