@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random as random_module
 import sqlite3
 from collections import defaultdict
@@ -25,7 +26,7 @@ from mqtransport.brokers.sqlite.store import Now
 from mqtransport.brokers.sqlite.verbs import Taken, Verbs
 from mqtransport.brokers.sqlite.worker import Worker
 from mqtransport.clock import Clock, SystemClock, new_id, new_random
-from mqtransport.errors import BrokerError, BrokerUnavailableError, ClosedError
+from mqtransport.errors import BrokerError, BrokerUnavailableError, ClosedError, ConfigurationError
 from mqtransport.message import Outgoing, RawDelivery
 
 _log = logging.getLogger("mqtransport.brokers.sqlite")
@@ -286,6 +287,11 @@ class SQLiteBroker(Broker):
             raise ClosedError(f"SQLite: {verb} after aclose(); make a new broker")
         if self._worker is None:
             raise ClosedError(f"SQLite: {verb} before connect(); call connect() first")
+        if self._worker.pid != os.getpid():
+            raise ConfigurationError(
+                f"SQLite: {verb} in a process that was forked after connect(); neither the thread "
+                f"of the file nor its locks come along. Connect in each process, after the fork"
+            )
         return self._worker
 
     @asynccontextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -67,6 +68,7 @@ class Worker:
         in_each: called with the connection in every transaction.
 
     Attributes:
+        pid: the process whose thread it is; a fork does not take the thread along.
         watched: how many receives wait for messages.
         full: whether the disk was full; then what would make the file grow is refused. It is
             not while the reserve is there, whichever process gave it up.
@@ -85,6 +87,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._failure: BaseException | None = None
+        self.pid = os.getpid()
         self.watched = 0
         self.full = False
 

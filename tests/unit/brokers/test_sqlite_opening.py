@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 import threading
 from contextlib import closing, suppress
 from pathlib import Path
@@ -349,3 +350,39 @@ async def test_a_file_is_a_file_whatever_its_name(
             await send(broker, "a")
         async with opened(Path(name)) as broker:
             assert await drain(broker) == ["a"], name
+
+
+FORKING = """
+import asyncio, os, sys
+from mqtransport.brokers.sqlite import SQLiteBroker
+
+async def call(broker):
+    try:
+        print(type(await broker.describe("orders")).__name__, flush=True)
+    except Exception as error:
+        print(type(error).__name__, flush=True)
+
+broker = SQLiteBroker(sys.argv[1])
+asyncio.run(broker.connect())
+child = os.fork()
+if child == 0:
+    asyncio.run(call(broker))
+    asyncio.run(broker.aclose())
+    os._exit(0)
+os.waitpid(child, 0)
+asyncio.run(call(broker))
+asyncio.run(broker.aclose())
+"""
+
+
+@pytest.mark.process
+def test_a_child_forked_after_connect_is_told_and_its_parent_goes_on(path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKING, str(path)],
+        env=clean_environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stdout.split() == ["ConfigurationError", "QueueInfo"], ran.stderr
