@@ -57,7 +57,7 @@ class Receipt:
 def read_receipt(text: str) -> Receipt | None:
     """Return a receipt, None if the text is none."""
     parts = text.split(".")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts[:2]):
+    if not text.isascii() or len(parts) != 3 or not all(part.isdigit() for part in parts[:2]):
         return None
     if max(map(len, parts[:2])) > 18:  # no such number in the file; SQLite's have 63 bits
         return None

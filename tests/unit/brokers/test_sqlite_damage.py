@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mqtransport.brokers.sqlite import SQLiteBroker, reserve
-from mqtransport.errors import BrokerUnavailableError, ConfigurationError
+from mqtransport.errors import BrokerUnavailableError, ConfigurationError, StaleReceiptError
 from tests.durability.support import QUEUE, drain, message, opened, receive, send, stored
 
 PAGE = 4096
@@ -418,3 +418,10 @@ async def test_callers_of_a_thread_that_dies_get_a_typed_error(
         with pytest.raises(BrokerUnavailableError, match="has ended"):
             await broker.ping([QUEUE])
     assert "died" in caplog.text
+
+
+async def test_a_receipt_that_cannot_be_ours_is_stale(path: Path) -> None:
+    async with opened(path) as broker:
+        for receipt in ("", "1.1", "1.1.\ud800", "1.1.\xe9", "9" * 19 + ".1.a", "\u0661.1.a"):
+            (answer,) = await broker.ack(QUEUE, [receipt])
+            assert isinstance(answer, StaleReceiptError), receipt
