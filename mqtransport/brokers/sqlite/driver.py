@@ -134,15 +134,17 @@ class SQLiteBroker(Broker):
                 await worker.start(OPEN_TIMEOUT_S)
             except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
                 raise translated("open", self._path.name, error) from error
+            if self._closed:  # meanwhile, by an aclose that could not wait for so long
+                await worker.stop(self.timeout_s)
+                raise ClosedError("SQLite: this broker was closed while it opened its file")
             self._worker = worker
 
     async def aclose(self) -> None:  # noqa: D102 - the contract is Broker's
-        self._closed = True
-        async with self._connecting:
-            worker, self._worker = self._worker, None
-            self._wake_all()
-            if worker is not None:
-                await worker.stop(self.timeout_s)
+        self._closed = True  # a connect that is under way closes what it opens
+        worker, self._worker = self._worker, None
+        self._wake_all()
+        if worker is not None:
+            await worker.stop(self.timeout_s)
 
     async def ping(self, queues: Sequence[str]) -> None:  # noqa: D102
         async with self._verb("ping", "") as worker:

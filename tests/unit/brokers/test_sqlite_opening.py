@@ -20,6 +20,7 @@ from mqtransport.errors import (
     AccessDeniedError,
     BrokerError,
     BrokerUnavailableError,
+    ClosedError,
     ConfigurationError,
 )
 from tests.durability.support import QUEUE, drain, opened, receive, send, stored
@@ -386,3 +387,27 @@ def test_a_child_forked_after_connect_is_told_and_its_parent_goes_on(path: Path)
         timeout=60,
     )
     assert ran.stdout.split() == ["ConfigurationError", "QueueInfo"], ran.stderr
+
+
+async def test_close_does_not_wait_for_a_file_that_is_being_opened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, open_file = threading.Event(), files.open_file
+
+    def open_late(*arguments: object, **options: object) -> files.QueueFile:
+        assert go.wait(30)
+        return open_file(*arguments, **options)
+
+    monkeypatch.setattr(files, "open_file", open_late)
+    broker = SQLiteBroker(path)
+    connecting = asyncio.create_task(broker.connect())
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(5):
+            await broker.aclose()
+    finally:
+        go.set()
+    with pytest.raises(ClosedError):
+        await connecting
+    with path.with_name("queues.db-lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody has the file open
