@@ -127,7 +127,7 @@ class SQLiteBroker(Broker):
                 synchronous=self._synchronous,
                 timeout_s=self.timeout_s,
                 boot_id=files.this_boot(),
-                now=self._now(),
+                now=self._now,
             )
             worker = Worker(opening, self._on_foreign_write, self._verbs.note_clocks)
             try:

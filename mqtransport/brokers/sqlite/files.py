@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class QueueFile:
 
 
 def open_file(
-    path: Path, *, synchronous: Synchronous, timeout_s: float, boot_id: str, now: Now
+    path: Path, *, synchronous: Synchronous, timeout_s: float, boot_id: str, now: Callable[[], Now]
 ) -> QueueFile:
     """Open a queue file, made if it is not there; checks it whole.
 
@@ -81,7 +82,7 @@ def open_file(
 
 
 def _open(
-    path: Path, synchronous: Synchronous, timeout_s: float, boot_id: str, now: Now
+    path: Path, synchronous: Synchronous, timeout_s: float, boot_id: str, now: Callable[[], Now]
 ) -> QueueFile:
     lock = _share_lock(path)
     try:
@@ -268,11 +269,13 @@ def _write_ahead(db: sqlite3.Connection, timeout_s: float) -> None:
         return
 
 
-def _bring_forward(db: sqlite3.Connection, boot_id: str, now: Now) -> None:
+def _bring_forward(db: sqlite3.Connection, boot_id: str, now: Callable[[], Now]) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         schema.migrate(db)
-        schema.rebase(db, boot_id=boot_id, now=now.monotonic, wall=now.wall)
+        # Read only now: what others noted while this one opened the file is not of a later boot.
+        time_now = now()
+        schema.rebase(db, boot_id=boot_id, now=time_now.monotonic, wall=time_now.wall)
         db.execute("COMMIT")
     finally:
         if db.in_transaction:

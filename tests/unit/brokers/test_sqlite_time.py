@@ -1,11 +1,14 @@
+import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mqtransport.brokers.sqlite import SQLiteBroker, schema
+from mqtransport.brokers.sqlite import SQLiteBroker, files, schema
 from tests.durability.support import QUEUE, drain, message, opened, receive, send
 
 HOUR_S = 3600.0
@@ -187,3 +190,34 @@ def test_another_boots_dedup_ids_are_forgotten(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO dedup_ids VALUES (1, 'd', 'a', 49)")
     schema.rebase(db, boot_id="two", now=60, wall=1_000_002)
     assert db.execute("SELECT COUNT(*) FROM dedup_ids").fetchone() == (0,)
+
+
+async def test_a_start_that_takes_long_ends_no_lease_of_another(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one checks the file, another makes it, notes the clocks and takes a message."""
+    check = files._check_whole
+    go, checks = threading.Event(), threading.Event()
+
+    def check_slowly(*arguments: Any) -> None:
+        check(*arguments)
+        checks.set()
+        assert go.wait(30)
+
+    monkeypatch.setattr(files, "_check_whole", check_slowly)
+    late = SQLiteBroker(path)
+    connecting = asyncio.create_task(late.connect())
+    assert await asyncio.to_thread(checks.wait, 10)
+    monkeypatch.setattr(files, "_check_whole", check)
+    try:
+        async with opened(path) as broker:
+            await send(broker, "a")
+            (held,) = await receive(broker)
+            go.set()
+            await connecting
+            assert await receive(late) == []
+            assert await broker.ack(QUEUE, [held.receipt]) == [None]
+            assert (await late.describe(QUEUE)).in_flight == 0
+    finally:
+        go.set()
+        await late.aclose()
