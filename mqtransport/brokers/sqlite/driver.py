@@ -41,7 +41,7 @@ class SQLiteBroker(Broker):
     """A broker in a file.
 
     Several processes of one machine may use the file at once, and each of them may be killed at
-    any moment. Queues come into being on first use.
+    any moment. Queues come into being on first use. One object is for one event loop at a time.
 
     Args:
         path: the file; it is made, with mode 0600, if it is not there.
@@ -132,7 +132,12 @@ class SQLiteBroker(Broker):
             worker = Worker(opening, self._on_foreign_write, self._verbs.note_clocks)
             try:
                 await worker.start(OPEN_TIMEOUT_S)
-            except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
+            except TimeoutError as late:
+                raise BrokerUnavailableError(
+                    f"SQLite: {self._path.name!r} was not open within {OPEN_TIMEOUT_S:g} s: the "
+                    f"file is large or the disk slow, and all of it is checked"
+                ) from late
+            except (sqlite3.Error, OSError) as error:
                 raise translated("open", self._path.name, error) from error
             if self._closed:  # meanwhile, by an aclose that could not wait for so long
                 await worker.stop(self.timeout_s)
