@@ -19,6 +19,8 @@ from mqtransport.errors import BrokerError, ClosedError
 from mqtransport.message import Outgoing, RawDelivery
 
 CLOSE = "close"
+KEPT = b"k"
+ANSWERED_WITHIN_S = 10.0
 
 
 async def read(reader: asyncio.StreamReader) -> Any:
@@ -31,17 +33,36 @@ def write(writer: asyncio.StreamWriter, what: Any) -> None:
     writer.write(len(data).to_bytes(8) + data)
 
 
-async def ask(socket: Path, path: Path, verb: str, *arguments: Any, **named: Any) -> Any:
-    """Have a process make a call; it is cancelled there if this is cancelled."""
+async def exchange(
+    socket: Path, path: Path, verb: str, *arguments: Any, **named: Any
+) -> tuple[bool, Any, asyncio.StreamWriter]:
+    """Have a process make a call; it is cancelled there if this is cancelled.
+
+    The caller closes the connection, and says KEPT before that if it has the answer.
+    """
     reader, writer = await asyncio.open_unix_connection(socket)
     try:
         write(writer, (path, verb, arguments, named))
         ok, answer = await read(reader)
-    finally:
+    except BaseException:
         writer.close()
+        raise
+    return ok, answer, writer
+
+
+async def ask(socket: Path, path: Path, verb: str) -> Any:
+    """Have a process make a call without arguments."""
+    ok, answer, writer = await exchange(socket, path, verb)
+    writer.close()
     if ok:
         return answer
     raise answer
+
+
+def hang_up(asked: asyncio.Future[tuple[bool, Any, asyncio.StreamWriter]]) -> None:
+    """Close the connection of an answer that nobody is there any more to have."""
+    if not asked.cancelled() and asked.exception() is None:
+        asked.result()[2].close()
 
 
 class RotatingBroker(SQLiteBroker):
@@ -55,18 +76,26 @@ class RotatingBroker(SQLiteBroker):
     async def _ask(self, verb: str, *arguments: Any, **named: Any) -> Any:
         self._open_worker(verb)
         asked = asyncio.ensure_future(
-            ask(next(self._sockets), self._path, verb, *arguments, **named)
+            exchange(next(self._sockets), self._path, verb, *arguments, **named)
         )
         self._asked.add(asked)
         try:
-            return await asked
+            ok, answer, writer = await asked
         except asyncio.CancelledError:
+            asked.cancel()
+            asked.add_done_callback(hang_up)
             if self._closed:
                 raise ClosedError(f"{verb}: the broker was closed") from None
             raise
         finally:
             self._asked.discard(asked)
-            asked.cancel()
+        # Without an await in between: either the caller has it, or the other process hears that
+        # nobody has.
+        writer.write(KEPT)
+        writer.close()
+        if ok:
+            return answer
+        raise answer
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -116,12 +145,26 @@ class Server:
         call = asyncio.ensure_future(self._call(path, verb, *arguments, **named))
         gone = asyncio.ensure_future(reader.read())
         await asyncio.wait([call, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not call.done():
+            call.cancel()
+        with suppress(asyncio.CancelledError):
+            ok, answer = await call
+            with suppress(ConnectionError):
+                write(writer, (ok, answer))
+                await writer.drain()
+            kept = b""
+            with suppress(ConnectionError):
+                kept = await asyncio.wait_for(gone, ANSWERED_WITHIN_S)
+            if verb == "receive" and ok and answer and kept != KEPT:
+                await self._give_back(self._brokers[path], arguments[0], answer)
         gone.cancel()
-        call.cancel()
-        with suppress(asyncio.CancelledError, ConnectionError):
-            write(writer, await call)
-            await writer.drain()
         writer.close()
+
+    async def _give_back(self, broker: SQLiteBroker, queue: str, taken: list[RawDelivery]) -> None:
+        """Do what the broker does itself when the caller of a receive is gone."""
+        worker = broker._open_worker("receive")
+        await worker.submit(broker._verbs.give_up(queue, taken))
+        broker._wake_all()
 
     async def _call(self, path: Path, verb: str, *arguments: Any, **named: Any) -> Any:
         try:
