@@ -21,6 +21,9 @@ MAX_WAIT_S = 20.0
 MAX_RETENTION_S = 1_209_600.0
 MAX_BATCH = 10
 MAX_GROUP_CHARS = 128
+REMEMBERED_S = 300.0
+"""How long dedup ids and attempt ids count: 5 minutes (AWS, SendMessage:
+MessageDeduplicationId; ReceiveMessage: ReceiveRequestAttemptId)."""
 
 # Anything outside #x9 #xA #xD #x20-#xD7FF #xE000-#xFFFD #x10000-#x10FFFF (AWS, SendMessage).
 _ILLEGAL = re.compile(r"[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")

@@ -13,11 +13,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from mqtransport.brokers._memory_queue import LeasingQueue, Message, Terms, delivery_of
+from mqtransport.limits import REMEMBERED_S
 from mqtransport.message import RawDelivery
-
-REMEMBERED_S = 300.0
-"""How long dedup ids and attempt ids count: 5 minutes (AWS, SendMessage:
-MessageDeduplicationId; ReceiveMessage: ReceiveRequestAttemptId)."""
 
 _V = TypeVar("_V")
 

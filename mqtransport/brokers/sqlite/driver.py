@@ -16,22 +16,19 @@ from typing import ClassVar
 
 from mqtransport import limits
 from mqtransport.broker import DEFAULT_TIMEOUT_S, Broker, Capabilities, QueueInfo, QueueOptions
-from mqtransport.brokers._checks import Checks
 from mqtransport.brokers._waiters import Waiters
 from mqtransport.brokers.sqlite import files
 from mqtransport.brokers.sqlite.errors import translated
 from mqtransport.brokers.sqlite.files import Synchronous
 from mqtransport.brokers.sqlite.records import Record, pack_attributes
 from mqtransport.brokers.sqlite.store import Now
-from mqtransport.brokers.sqlite.verbs import Taken, Verbs
+from mqtransport.brokers.sqlite.verbs import CHECKS, Taken, Verbs
 from mqtransport.brokers.sqlite.worker import Worker
 from mqtransport.clock import Clock, SystemClock, new_id, new_random
 from mqtransport.errors import BrokerError, BrokerUnavailableError, ClosedError, ConfigurationError
 from mqtransport.message import Outgoing, RawDelivery
 
 _log = logging.getLogger("mqtransport.brokers.sqlite")
-
-CHECKS = Checks("SQLite")
 
 OPEN_TIMEOUT_S = 60.0
 """Opening checks the whole file, which takes a second for some hundred MiB."""

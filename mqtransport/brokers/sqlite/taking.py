@@ -8,11 +8,8 @@ import sqlite3
 from mqtransport.brokers.sqlite import store
 from mqtransport.brokers.sqlite.records import Receipt, Record, checksum, delivery, read_receipt
 from mqtransport.brokers.sqlite.store import Now, QueueRow
+from mqtransport.limits import REMEMBERED_S
 from mqtransport.message import RawDelivery
-
-REMEMBERED_S = 300.0
-"""How long dedup ids and attempt ids count: 5 minutes (AWS, SendMessage:
-MessageDeduplicationId; ReceiveMessage: ReceiveRequestAttemptId)."""
 
 _FORGET_MOST = 100
 """Old ids deleted at one go, so that no call pays for all of them."""
