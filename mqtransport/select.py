@@ -159,5 +159,6 @@ def _sqs(
         endpoint_url=endpoint_url,
         access_key=settings.username,
         secret_key=settings.password,
+        fast_path=settings.sqs_fast_path,
         clock=clock,
     )

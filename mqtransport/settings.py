@@ -59,6 +59,7 @@ class MQSettings(BaseSettings):
         region: the AWS region.
         username: the AWS access key id.
         password: the AWS secret access key. Both or neither; neither is the AWS default chain.
+        sqs_fast_path: whether calls to SQS may leave out botocore's pipeline.
         queue_prefix: goes before every queue name that has no variable of its own.
         queues: queue names used in code to physical names or URLs; each is a variable
             ``MQ_QUEUE_<NAME>``, with every character but letters and digits as ``_``.
@@ -87,6 +88,7 @@ class MQSettings(BaseSettings):
     region: str | None = None
     username: SecretStr | None = None
     password: SecretStr | None = None
+    sqs_fast_path: bool = True
     queue_prefix: str = ""
     queues: QueueNames = Field(default_factory=dict, repr=False)
     create_queues: bool = False

@@ -12,13 +12,17 @@ ACTIONS = {"send": "SendMessageBatch", "ack": "DeleteMessageBatch"}
 
 
 class DoubleHarness(BrokerHarness):
-    def __init__(self, double: SQSDouble, proxy: FaultProxy) -> None:
-        self.double, self.proxy = double, proxy
+    def __init__(self, double: SQSDouble, proxy: FaultProxy, *, fast_path: bool = True) -> None:
+        self.double, self.proxy, self.fast_path = double, proxy, fast_path
         self.fault_hooks: FaultHooks = DoubleFaults(double, proxy)
 
     def make_broker(self) -> SQSBroker:
         return SQSBroker(
-            endpoint_url=self.proxy.url, access_key="key", secret_key="secret", timeout_s=1.0
+            endpoint_url=self.proxy.url,
+            access_key="key",
+            secret_key="secret",
+            timeout_s=1.0,
+            fast_path=self.fast_path,
         )
 
     async def limit_queue(self, broker: Broker, queue: str, max_message_bytes: int) -> bool:

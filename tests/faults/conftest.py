@@ -5,6 +5,13 @@ import pytest
 from botocore.loaders import JSONFileLoader
 
 from tests.faults.journal import Journal
+from tests.faults.support import PATH
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["fast path", "aiobotocore"])
+def _path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every campaign runs on both ways to SQS."""
+    monkeypatch.setitem(PATH, "fast_path", request.param)
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ from mqtransport.clock import Clock
 from tests.contract.support import check_balanced
 from tests.faults.journal import Item, Journal
 
+PATH = {"fast_path": True}
+"""Which way to SQS the apps take; the fixture ``_path`` sets it."""
+
 
 @asynccontextmanager
 async def app_on(
@@ -43,6 +46,7 @@ async def app_on(
         secret_key=secret_key,
         timeout_s=timeout_s,
         poll_connections=poll_connections,
+        **PATH,
         clock=broker_clock,
     )
     await broker.connect()

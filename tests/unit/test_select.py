@@ -118,8 +118,14 @@ def test_the_right_options_reach_the_sqs_driver(
         "endpoint_url": endpoint_url,
         "access_key": SecretStr("AKIA"),
         "secret_key": SecretStr("secret"),
+        "fast_path": True,
         "clock": CLOCK,
     }
+
+
+@pytest.mark.usefixtures("sqs")
+def test_the_fast_path_can_be_switched_off_by_a_setting() -> None:
+    assert made(url="sqs://eu-west-1", sqs_fast_path=False).options["fast_path"] is False
 
 
 @pytest.mark.usefixtures("sqs")

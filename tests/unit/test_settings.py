@@ -31,6 +31,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MQ_URL", "sqs://eu-west-1", "url", "sqs://eu-west-1"),
         ("MQ_BROKER", "sqs", "broker", "sqs"),
         ("MQ_REGION", "eu-west-1", "region", "eu-west-1"),
+        ("MQ_SQS_FAST_PATH", "0", "sqs_fast_path", False),
         ("MQ_QUEUE_PREFIX", "test-", "queue_prefix", "test-"),
         ("MQ_CREATE_QUEUES", "1", "create_queues", True),
         ("MQ_CONFIRM", "0", "confirm", False),
@@ -236,6 +237,7 @@ async def test_a_misspelt_option_is_refused() -> None:
         "MQ_SEND_TIMEOUT_S",
         "MQ_STOP_TIMEOUT_S",
         "MQ_CONFIRM",
+        "MQ_SQS_FAST_PATH",
         "MQ_CREATE_QUEUES",
         pytest.param(
             "MQ_QUEUES",

@@ -8,96 +8,51 @@ import io
 import logging
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aiobotocore.config import AioConfig
-from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
-from botocore.exceptions import BotoCoreError, CredentialRetrievalError, NoCredentialsError
+from botocore.exceptions import BotoCoreError
 
 from mqtransport import limits
-from mqtransport.brokers.sqs.encoding import RAW
+from mqtransport.brokers.sqs.credentials import ChainCredentials, Keys
+from mqtransport.brokers.sqs.encoding import RAW, Reply
+from mqtransport.brokers.sqs.fast import LARGE_BYTES, OPERATIONS, FastPath
 from mqtransport.brokers.sqs.options import Options, resolve_region
 from mqtransport.clock import Clock
 from mqtransport.errors import ConfigurationError
 
 CONNECT_TIMEOUT_S = 3.0
 CLOSE_TIMEOUT_S = 2.0
-LARGE_BYTES = 512 * 1024
-"""Larger request bodies are streamed."""
-
 KEEP_ALIVE_IDLE_S = 10
 """A connection that is silent for so long is probed; below the longest poll, 20 s."""
 
 _KEEP_ALIVE = (("TCP_KEEPIDLE", KEEP_ALIVE_IDLE_S), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3))
 
-RELOAD_INTERVAL_S = 30.0
-"""At most this often refused credentials are looked up anew: a wrong key must not become a
-storm of calls to the metadata service."""
-
 _log = logging.getLogger(__name__)
 
 
-# The ignores: aiobotocore ships no types, and stubs of botocore know only its synchronous form.
-class ChainCredentials(AioCredentials):  # type: ignore[misc, unused-ignore]
-    """The AWS default chain, looked up at the first call and, when refused, once more.
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One aiobotocore client, with a fast path beside it for the hot verbs.
 
-    botocore finds a chain's credentials once per session; a provider that refreshes itself
-    (role, container, instance) does so below, but rotated files or environment variables
-    would need a restart. Handed to a session as its component ``credential_provider`` and,
-    by it, to its clients as their credentials.
+    Attributes:
+        slow: the client.
+        fast: its fast path; None where that is switched off.
     """
 
-    def __init__(self, region: str, clock: Clock) -> None:
-        super().__init__("", "", method="mqtransport-chain")
-        self._region = region
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._loaded_at: float | None = None
-        self._found: Any = None
+    slow: Any
+    fast: FastPath | None
 
-    async def load_credentials(self) -> ChainCredentials:
-        """Return itself: the session asks its provider for credentials."""
-        return self
-
-    async def get_frozen_credentials(self) -> Any:  # type: ignore[override, unused-ignore]
-        """Return what to sign with now.
-
-        Raises:
-            NoCredentialsError: the chain has none.
-            CredentialRetrievalError: a provider failed; without this its error would be
-                taken for an answer of SQS.
-        """
-        async with self._lock:
-            if self._loaded_at is None:
-                self._found = await _retrieving(self._load())
-                self._loaded_at = self._clock.monotonic()
-        if self._found is None:
-            raise NoCredentialsError()
-        return await _retrieving(self._found.get_frozen_credentials())
-
-    def refused(self) -> None:
-        """Look the chain up again for the next call, at most once per RELOAD_INTERVAL_S."""
-        loaded_at = self._loaded_at
-        if loaded_at is not None and self._clock.monotonic() - loaded_at >= RELOAD_INTERVAL_S:
-            _log.info("SQS: the credentials were refused; looking them up again")
-            self._loaded_at = None
-
-    async def _load(self) -> Any:
-        # A new session, because a session remembers the configuration files it has read.
-        session = AioSession()
-        session.set_config_variable("region", self._region)
-        return await session.get_credentials()
-
-
-async def _retrieving(found: Any) -> Any:
-    try:
-        return await found
-    except Exception as exc:
-        raise CredentialRetrievalError(
-            provider="default chain", error_msg=type(exc).__name__
-        ) from exc
+    async def ask(self, operation: str, parameters: Mapping[str, Any]) -> Reply:
+        """Make one request; raises whatever botocore or aiohttp raises."""
+        fast = self.fast
+        if fast is not None and fast.ready and operation in OPERATIONS:
+            return await fast.ask(operation, parameters)
+        reply: Reply = await getattr(self.slow, operation)(**parameters)
+        return reply
 
 
 @dataclass(slots=True)
@@ -112,8 +67,8 @@ class Clients:
         chain: the default chain in use; None with an explicit key.
     """
 
-    polls: Any
-    control: Any
+    polls: Client
+    control: Client
     region: str
     custom_endpoint: bool
     chain: ChainCredentials | None
@@ -152,26 +107,28 @@ async def _open(options: Options, clock: Clock) -> Clients:
     connection: dict[str, Any] = {"region_name": region, "endpoint_url": options.endpoint_url}
     chain = None
     if options.access_key is not None and options.secret_key is not None:
-        connection["aws_access_key_id"] = options.access_key.get_secret_value()
-        connection["aws_secret_access_key"] = options.secret_key.get_secret_value()
+        given = Keys(options.access_key.get_secret_value(), options.secret_key.get_secret_value())
+        connection["aws_access_key_id"] = given.access_key
+        connection["aws_secret_access_key"] = given.secret_key
+        keys = given.get_frozen_credentials
     else:
         chain = ChainCredentials(region, clock)
         session.register_component("credential_provider", chain)
-    poll_s = limits.MAX_WAIT_S + options.timeout_s
+        keys = chain.get_frozen_credentials
     async with contextlib.AsyncExitStack() as stack:
-        polls, control = [
-            await stack.enter_async_context(
-                session.create_client("sqs", config=_config(options, read_s, pool), **connection)
-            )
-            for read_s, pool in (
-                (poll_s, options.poll_connections),
-                (options.timeout_s, options.control_connections),
-            )
-        ]
-        for client in (polls, control):
-            client.meta.events.register("before-parse.sqs", _keep_raw)
-            client.meta.events.register("before-send.sqs", _stream_large)
-        custom = ".amazonaws.com" not in control.meta.endpoint_url
+
+        async def client(read_s: float, connections: int) -> Client:
+            fast = FastPath(keys, clock) if options.fast_path else None
+            config = _config(options, read_s, connections, fast)
+            made = session.create_client("sqs", config=config, **connection)
+            slow = await stack.enter_async_context(made)
+            slow.meta.events.register("before-parse.sqs", _keep_raw)
+            slow.meta.events.register("before-send.sqs", _stream_large)
+            return Client(slow, fast)
+
+        polls = await client(limits.MAX_WAIT_S + options.timeout_s, options.poll_connections)
+        control = await client(options.timeout_s, options.control_connections)
+        custom = ".amazonaws.com" not in control.slow.meta.endpoint_url
         return Clients(polls, control, region, custom, chain, stack.pop_all())
 
 
@@ -190,7 +147,8 @@ def _keep_alive_socket(address: tuple[Any, ...]) -> socket.socket:
     return made
 
 
-def _config(options: Options, read_s: float, connections: int) -> AioConfig:
+def _config(options: Options, read_s: float, connections: int, fast: FastPath | None) -> AioConfig:
+    further = {} if fast is None else {"http_session_cls": fast.session_class()}
     return AioConfig(
         # Shorter than the whole call, so that "never connected" shows as itself.
         connect_timeout=min(CONNECT_TIMEOUT_S, 0.6 * options.timeout_s),
@@ -203,6 +161,7 @@ def _config(options: Options, read_s: float, connections: int) -> AioConfig:
         connector_args={"socket_factory": _keep_alive_socket},
         # The driver builds every parameter itself; 6 to 9 % of a batch call (measured).
         parameter_validation=False,
+        **further,
     )
 
 

@@ -6,6 +6,7 @@ SQS refuse all of it (``BatchEntryIdsNotDistinct``).
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import math
@@ -199,10 +200,23 @@ def _attributes(listed: object) -> dict[str, Attribute]:
 
 def _attribute(item: object) -> Attribute:
     if isinstance(item, Mapping) and isinstance(kind := item.get("DataType"), str):
-        value = item.get("BinaryValue" if kind.startswith("Binary") else "StringValue")
+        if kind.startswith("Binary"):
+            value = _binary(item.get("BinaryValue"))
+        else:
+            value = item.get("StringValue")
         if isinstance(value, str | bytes):
             return Attribute(kind, value)
     raise BadReplyError("a message in the answer has a malformed attribute")
+
+
+def _binary(value: object) -> object:
+    # The fast path hands over JSON as it came, aiobotocore decodes.
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        return None
 
 
 def queue_info(told: Mapping[str, Any]) -> QueueInfo:

@@ -207,7 +207,7 @@ def _from_answer(call: Call, response: Mapping[str, Any]) -> BrokerError:
 
 
 def _from_type(exc: Exception) -> tuple[Verdict, str]:
-    from aiohttp import ClientConnectorError
+    import aiohttp
     from botocore import exceptions as boto
 
     found = f"{type(exc).__name__}"
@@ -235,20 +235,27 @@ def _from_type(exc: Exception) -> tuple[Verdict, str]:
     )
     # These end before the request is written, so nothing was done. ConnectTimeoutError is
     # no HTTPClientError and EndpointConnectionError is raised for refused and reset alike.
-    connecting = (boto.ConnectTimeoutError, boto.SSLError, boto.ProxyConnectionError)
+    connecting = (
+        boto.ConnectTimeoutError,
+        boto.SSLError,
+        boto.ProxyConnectionError,
+        aiohttp.ConnectionTimeoutError,
+        aiohttp.ClientSSLError,
+        aiohttp.ClientHttpProxyError,
+        aiohttp.ClientProxyConnectionError,
+    )
     if isinstance(exc, credentials):
         return _CREDENTIALS, f"no credentials could be used ({found})"
     if isinstance(exc, configuration):
         return _REFUSED, f"the AWS configuration cannot be used ({found})"
     if isinstance(exc, connecting):
         return _UNAVAILABLE, f"no connection ({found})"
-    if isinstance(exc, boto.EndpointConnectionError):
-        if isinstance(exc.kwargs.get("error"), ClientConnectorError | socket.gaierror):
-            return _UNAVAILABLE, "no connection (refused, or the host is unknown)"
-        return _LOST, "the connection broke"
+    reason = exc.kwargs.get("error") if isinstance(exc, boto.EndpointConnectionError) else exc
+    if isinstance(reason, aiohttp.ClientConnectorError | socket.gaierror):
+        return _UNAVAILABLE, "no connection (refused, or the host is unknown)"
     if isinstance(exc, TimeoutError | boto.ReadTimeoutError):
         return _LOST, "no answer in time"
-    if isinstance(exc, boto.BotoCoreError | OSError):
+    if isinstance(exc, boto.BotoCoreError | aiohttp.ClientError | OSError):
         return _LOST, f"the connection broke ({found})"
     # The parser trips over replies that are JSON but not SQS's: AttributeError, TypeError...
     return _LOST, f"the answer could not be read ({found})"

@@ -33,6 +33,7 @@ class Options:
         timeout_s: seconds after which a call counts as failed.
         poll_connections: most connections for receiving.
         control_connections: most connections for everything else.
+        fast_path: whether the hot verbs may leave out botocore's pipeline.
     """
 
     region: str | None
@@ -42,6 +43,7 @@ class Options:
     timeout_s: float
     poll_connections: int
     control_connections: int
+    fast_path: bool = True
 
     def __post_init__(self) -> None:
         if (self.access_key is None) != (self.secret_key is None):

@@ -129,7 +129,7 @@ class Verb:
         polling = operation == "receive_message"
         client = self._clients.polls if polling else self._clients.control
         try:
-            reply: encoding.Reply = await getattr(client, operation)(**parameters)
+            reply = await client.ask(operation, parameters)
         except Exception as exc:
             # The edge to foreign code: botocore's parser alone raises what it stumbles over
             # (AttributeError, TypeError, binascii.Error), and nothing foreign may escape.

@@ -50,9 +50,18 @@ async def proxy(double: SQSDouble) -> AsyncIterator[FaultProxy]:
         yield started
 
 
+OPTIONS: dict[str, Any] = {"access_key": KEY, "secret_key": SECRET, "region": "eu-west-1"}
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["fast path", "aiobotocore"])
+def _path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every claim holds on both ways to SQS."""
+    monkeypatch.setitem(OPTIONS, "fast_path", request.param)
+
+
 @contextlib.asynccontextmanager
 async def connected(url: str, **given: Any) -> AsyncIterator[SQSBroker]:
-    options = {"access_key": KEY, "secret_key": SECRET, "region": "eu-west-1"} | given
+    options = OPTIONS | given
     async with SQSBroker(endpoint_url=url, **options) as broker:
         yield broker
 
@@ -439,9 +448,11 @@ class TestBrokenReplies:
         ],
     )
     async def test_a_receive_is_unavailable(self, reply: Any, body: bytes):
-        url = reply(200, body)
+        url = reply(200, b"")
         async with connected(url) as broker:
             queue = f"{url}/000000000000/orders"
+            assert await broker.receive(queue, max_messages=1, wait_s=0, lease_s=1) == []
+            reply(200, body)
             call = broker.receive(queue, max_messages=1, wait_s=0, lease_s=1)
             assert type(await failure(call)) is BrokerUnavailableError
 
@@ -450,9 +461,12 @@ class TestBrokenReplies:
     async def test_an_error_that_is_not_sqs_s_is_unavailable(
         self, reply: Any, status: int, body: bytes
     ):
-        url = reply(status, body)
+        url = reply(200, b"{}")
         async with connected(url) as broker:
-            error = await failure(broker.send(f"{url}/000000000000/orders", [outgoing()]))
+            queue = f"{url}/000000000000/orders"
+            assert isinstance((await broker.send(queue, [outgoing()]))[0], BrokerError)
+            reply(status, body)
+            error = await failure(broker.send(queue, [outgoing()]))
             assert type(error) is BrokerUnavailableError
             assert error.maybe_done
 

@@ -1,0 +1,275 @@
+"""The hot verbs without botocore's pipeline: aiohttp, and a signer that keeps the day's key.
+
+Three quarters of the cost of an aiobotocore call is its pipeline, not the network
+(``docs/benchmarks/``). This path leaves that out, and nothing else: it sends through the very
+connections that aiobotocore made (its TLS, timeouts, proxies and limits), with its credentials,
+to the URL that it chose. All this it learns from the first requests that aiobotocore itself
+makes, and only if it signs those requests exactly as aiobotocore did. Else it stays off, says
+so once, and aiobotocore goes on making every call.
+"""
+
+from __future__ import annotations
+
+import base64
+import calendar
+import hmac
+import importlib
+import io
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiobotocore.httpsession import AIOHTTPSession
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import ProxyConfiguration
+from botocore.parsers import JSONParser
+from yarl import URL
+
+from mqtransport.brokers.sqs.credentials import Keys
+from mqtransport.brokers.sqs.encoding import RAW, Reply
+from mqtransport.brokers.sqs.errors import BadReplyError
+from mqtransport.brokers.sqs.signing import STAMP, Headers, Signer, canonical_path, host_of
+from mqtransport.clock import Clock
+
+OPERATIONS: Mapping[str, str] = {
+    "send_message_batch": "SendMessageBatch",
+    "receive_message": "ReceiveMessage",
+    "delete_message_batch": "DeleteMessageBatch",
+    "change_message_visibility_batch": "ChangeMessageVisibilityBatch",
+}
+"""The hot verbs: as aiobotocore names them, and as SQS does."""
+
+LARGE_BYTES = 512 * 1024
+"""Larger request bodies are streamed: aiohttp warns of large ones in one piece."""
+
+_JSON = "application/x-amz-json-1.0"
+_TARGET = "AmazonSQS."
+_FIXED = ("content-type", "x-amzn-query-mode")
+_SIGNED = ("authorization", "x-amz-date", "x-amz-security-token", "x-amz-target", *_FIXED)
+# Two of these botocore adds unsigned, to count its own retries; SQS does not need them.
+_OTHERS = ("user-agent", "content-length", "amz-sdk-invocation-id", "amz-sdk-request")
+_KNOWN = frozenset((*_SIGNED, *_OTHERS))
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/"
+)
+
+
+_log = logging.getLogger(__name__)
+
+
+class Session(AIOHTTPSession):  # type: ignore[misc, unused-ignore]
+    """aiobotocore's HTTP session, which shows each request to ``path`` before sending it."""
+
+    path: FastPath
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.proxies = ProxyConfiguration(
+            proxies=named.get("proxies"), proxies_settings=named.get("proxies_config")
+        )
+
+    async def send(self, request: Any) -> Any:
+        """Send aiobotocore's request."""
+        await self.path.learn(self, request)
+        return await super().send(request)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How requests go: learnt from aiobotocore's own."""
+
+    session: Any
+    url: URL
+    signer: Signer
+    agent: str
+    proxy: Mapping[str, Any]
+
+
+class FastPath:
+    """The hot verbs of one aiobotocore client.
+
+    Args:
+        keys: returns the credentials to sign with now; raises botocore's errors.
+        clock: source of the signing time.
+    """
+
+    def __init__(self, keys: Callable[[], Awaitable[Keys]], clock: Clock) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._route: Route | None = None
+        self._off = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`ask` may be called."""
+        return self._route is not None
+
+    def session_class(self) -> type[Session]:
+        """Return the class to hand to aiobotocore as its ``http_session_cls``."""
+        return type("Session", (Session,), {"path": self})
+
+    async def learn(self, session: Session, request: Any) -> None:
+        """Learn the way from a request that aiobotocore has signed; at most once.
+
+        A request that says nothing, because its credentials have just changed or its body is
+        streamed, is passed over; the next will do.
+        """
+        if self._route is not None or self._off or not isinstance(request.body, bytes):
+            return
+        headers = {name.lower(): _text(value) for name, value in request.headers.items()}
+        try:
+            keys = await self._keys()
+        except BotoCoreError:
+            return
+        try:
+            scope = _scope(request, headers)
+            if scope["key"] == keys.access_key:
+                self._route = await self._follow(session, request, headers, scope, keys)
+        except (_CannotFollow, AttributeError, LookupError, TypeError, ValueError) as error:
+            # aiobotocore has changed, or is told to do what we cannot; its way always works.
+            self._off = True
+            why = str(error) if isinstance(error, _CannotFollow) else type(error).__name__
+            _log.info("SQS: the fast path is off, aiobotocore makes every call (%s)", why)
+
+    async def ask(self, operation: str, parameters: Mapping[str, Any]) -> Reply:
+        """Make one request, one of :data:`OPERATIONS`.
+
+        Raises:
+            ClientError: SQS answered an error; the same as aiobotocore would raise.
+            BadReplyError: the answer is no object.
+            Exception: whatever aiohttp, or the look-up of the credentials, raises.
+        """
+        name, route = OPERATIONS[operation], self._route
+        if route is None:
+            raise RuntimeError("the fast path was asked before it was ready")
+        body = _write(parameters)
+        keys = await self._keys()
+        headers = route.signer.headers(keys, _TARGET + name, body, self._clock.time())
+        headers["User-Agent"] = route.agent
+        headers["Accept-Encoding"] = "identity"
+        async with route.session.post(
+            route.url,
+            data=body if len(body) <= LARGE_BYTES else io.BytesIO(body),
+            headers=headers,
+            allow_redirects=False,
+            **route.proxy,
+        ) as response:
+            answer = await response.read()
+        if response.status >= 300:
+            raise _error(response, answer, name)
+        reply = _read(answer)
+        reply[RAW] = {"headers": response.headers, "body": answer}
+        return reply
+
+    async def _follow(
+        self, session: Session, request: Any, headers: Headers, scope: Headers, keys: Keys
+    ) -> Route:
+        fixed = {name: headers[name] for name in _FIXED if name in headers}
+        signer = Signer(
+            host_of(request.url),
+            canonical_path(request.url),
+            scope["region"],
+            scope["service"],
+            fixed,
+        )
+        then = calendar.timegm(time.strptime(headers["x-amz-date"], STAMP))
+        ours = signer.headers(keys, headers["x-amz-target"], request.body, then)
+        if not hmac.compare_digest(ours["Authorization"], headers["authorization"]):
+            raise _CannotFollow("its signature is another")
+        proxy_url = session.proxies.proxy_url_for(request.url)
+        proxy: dict[str, Any] = {}
+        if proxy_url:
+            proxy_headers = session.proxies.proxy_headers_for(request.url)
+            proxy = {"proxy": proxy_url, "proxy_headers": proxy_headers}
+        return Route(
+            # Not public, and the same in all of aiobotocore 3; without it the path stays off.
+            session=await session._get_session(proxy_url),
+            url=URL(request.url, encoded=True),
+            signer=signer,
+            agent=headers["user-agent"],
+            proxy=proxy,
+        )
+
+
+class _CannotFollow(Exception):
+    """Why aiobotocore's way cannot be followed."""
+
+
+def _scope(request: Any, headers: Headers) -> Headers:
+    """Return key id, region and service of a request's signature."""
+    if request.method != "POST" or urlsplit(request.url).query:
+        raise _CannotFollow("it does not post")
+    if headers["content-type"] != _JSON or not headers["x-amz-target"].startswith(_TARGET):
+        raise _CannotFollow("it does not speak the JSON protocol")
+    if strange := headers.keys() - _KNOWN:
+        raise _CannotFollow(f"it sends {', '.join(sorted(strange))}")
+    found = _AUTHORIZATION.match(headers["authorization"])
+    if found is None:
+        raise _CannotFollow("it does not sign with Signature Version 4")
+    return found.groupdict()
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _base64(value: object) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _optional(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+_orjson = _optional("orjson")
+_encode = json.JSONEncoder(separators=(",", ":"), default=_base64).encode
+
+
+def _write(parameters: Mapping[str, Any]) -> bytes:
+    if _orjson is not None:
+        try:
+            written: bytes = _orjson.dumps(parameters, default=_base64)
+            return written
+        except TypeError:  # a lone surrogate, for one
+            pass
+    return _encode(parameters).encode()
+
+
+def _read(answer: bytes) -> dict[str, Any]:
+    """Return the answer; what is no JSON counts as an empty one, as in aiobotocore."""
+    parsed: object = None
+    try:
+        parsed = json.loads(answer.decode()) if _orjson is None else _orjson.loads(answer)
+    except (ValueError, RecursionError):
+        parsed = _read_leniently(answer)
+    if not isinstance(parsed, dict):
+        raise BadReplyError("the answer is no object")
+    return parsed
+
+
+def _read_leniently(answer: bytes) -> object:
+    # Python's reader takes what orjson does not, lone surrogates for one: such a message is
+    # refused alone, and not the whole answer with it.
+    try:
+        return json.loads(answer.decode())
+    except UnicodeDecodeError:
+        raise BadReplyError("the answer is no text") from None
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _error(response: Any, answer: bytes, operation: str) -> ClientError:
+    """Return what aiobotocore would raise: its own parser reads the answer."""
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    told = {"status_code": response.status, "headers": headers, "body": answer}
+    return ClientError(JSONParser().parse(told, None), operation)

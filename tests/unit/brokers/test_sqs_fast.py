@@ -1,0 +1,294 @@
+"""When the fast path is taken, when it is left, and that it goes where aiobotocore goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mqtransport.brokers.sqs import SQSBroker
+from mqtransport.brokers.sqs import fast as module
+from mqtransport.brokers.sqs.credentials import Keys
+from mqtransport.brokers.sqs.fast import FastPath, Session
+from mqtransport.clock import SystemClock
+from mqtransport.errors import BrokerUnavailableError
+from mqtransport.message import Outgoing
+from tests.unit.brokers.certificates import make_certificate
+
+BY_AIOBOTOCORE = b"amz-sdk-invocation-id"
+PATHS = pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "aiobotocore"])
+
+
+class Listener:
+    """An HTTP server that notes the head of each request and gives one answer to all."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self.status = b"200 OK"
+        self.headers = b""
+        self.body = b"{}"
+        self.port = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    @contextlib.asynccontextmanager
+    async def serving(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Listener]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for writer in self._writers:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]
+                await reader.readexactly(int(length))
+                self.heads.append(head)
+                writer.write(
+                    b"HTTP/1.1 %s\r\nx-amzn-requestid: r\r\n%scontent-length: %d\r\n\r\n%s"
+                    % (self.status, self.headers, len(self.body), self.body)
+                )
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    async with Listener().serving() as started:
+        yield started
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str, **given: Any) -> AsyncIterator[SQSBroker]:
+    options: dict[str, Any] = {"access_key": "key", "secret_key": "secret", "region": "eu-west-1"}
+    async with SQSBroker(endpoint_url=url, **options | given) as broker:
+        yield broker
+
+
+async def call_each_hot_verb(broker: SQSBroker, queue: str) -> None:
+    # The listener's answers confirm nothing; what counts is which way the requests took.
+    await broker.send(queue, [Outgoing("m", "{}", {})])
+    await broker.ack(queue, ["r"])
+    await broker.release(queue, ["r"], delay_s=0)
+    await broker.extend(queue, ["r"], lease_s=30)
+    await broker.receive(queue, max_messages=1, wait_s=0, lease_s=30)
+
+
+def queue_on(listener: Listener, scheme: str = "http") -> str:
+    return f"{scheme}://localhost:{listener.port}/000000000000/orders"
+
+
+class TestWhichWay:
+    async def test_only_the_first_request_of_each_client_is_aiobotocore_s(
+        self, listener: Listener
+    ) -> None:
+        async with connected(f"http://localhost:{listener.port}") as broker:
+            await call_each_hot_verb(broker, queue_on(listener))
+            assert [BY_AIOBOTOCORE in head for head in listener.heads] == [1, 0, 0, 0, 1]
+            await call_each_hot_verb(broker, queue_on(listener))
+            assert not [head for head in listener.heads[5:] if BY_AIOBOTOCORE in head]
+
+    async def test_a_first_request_that_fails_has_shown_the_way_all_the_same(self) -> None:
+        listener = Listener()
+        async with listener.serving():
+            url = f"http://localhost:{listener.port}"
+            queue = queue_on(listener)
+            async with connected(url) as broker:
+                listener.status = b"503 Busy"
+                with pytest.raises(BrokerUnavailableError):
+                    await broker.send(queue, [Outgoing("m", "{}", {})])
+                listener.status = b"200 OK"
+                await broker.send(queue, [Outgoing("m", "{}", {})])
+        assert [BY_AIOBOTOCORE in head for head in listener.heads] == [True, False]
+
+    async def test_switched_off_every_request_is_aiobotocore_s(self, listener: Listener) -> None:
+        async with connected(f"http://localhost:{listener.port}", fast_path=False) as broker:
+            for _ in range(2):
+                await call_each_hot_verb(broker, queue_on(listener))
+        assert len(listener.heads) == 10
+        assert all(BY_AIOBOTOCORE in head for head in listener.heads)
+
+    async def test_a_header_that_only_aiobotocore_can_make_keeps_it_off_and_is_logged_once(
+        self,
+        listener: Listener,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        # botocore adds a trace header inside Lambda, a new one for each invocation.
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
+        monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-2-3;Sampled=1")
+        caplog.set_level(logging.INFO, "mqtransport")
+        async with connected(f"http://localhost:{listener.port}") as broker:
+            for _ in range(2):
+                await call_each_hot_verb(broker, queue_on(listener))
+        assert all(BY_AIOBOTOCORE in head for head in listener.heads)
+        assert all(b"X-Amzn-Trace-Id: Root=1-2-3" in head for head in listener.heads)
+        lines = [line for line in caplog.messages if "fast path is off" in line]
+        assert len(lines) == 2, "one for each of the two clients"
+        assert "it sends x-amzn-trace-id" in lines[0]
+
+
+class FakeRequest:
+    method = "POST"
+    url = "http://localhost/"
+    body = b"{}"
+
+    def __init__(self, **headers: str) -> None:
+        self.headers = {
+            "Content-Type": "application/x-amz-json-1.0",
+            "X-Amz-Target": "AmazonSQS.ReceiveMessage",
+            "X-Amz-Date": "20260101T000000Z",
+            "User-Agent": "mqtransport",
+            "Authorization": "AWS4-HMAC-SHA256 Credential=key/20260101/r/sqs/aws4_request, "
+            "SignedHeaders=host, Signature=00",
+        } | headers
+
+
+class TestLearning:
+    @pytest.mark.parametrize(
+        ("request_", "why"),
+        [
+            (FakeRequest(), "its signature is another"),
+            (FakeRequest(Authorization="Bearer x"), "Signature Version 4"),
+            (FakeRequest(**{"Content-Type": "application/x-www-form-urlencoded"}), "JSON"),
+            (FakeRequest(**{"X-Amz-Target": "Other.Thing"}), "JSON"),
+            (FakeRequest(**{"X-Amz-Date": "yesterday"}), "ValueError"),
+        ],
+    )
+    async def test_what_it_cannot_sign_alike_keeps_it_off_for_good(
+        self, request_: FakeRequest, why: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "mqtransport")
+        path = FastPath(Keys("key", "CANARYsecret").get_frozen_credentials, SystemClock())
+        session = path.session_class()()
+        for _ in range(2):
+            await path.learn(session, request_)
+        assert not path.ready
+        (line,) = caplog.messages
+        assert why in line
+        assert "CANARY" not in line
+
+    async def test_a_key_that_changed_in_between_says_nothing(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "mqtransport")
+        path = FastPath(Keys("newer", "secret").get_frozen_credentials, SystemClock())
+        await path.learn(path.session_class()(), FakeRequest())
+        assert not path.ready
+        assert not caplog.messages
+
+
+class TestTransport:
+    @PATHS
+    async def test_both_ways_go_through_the_proxy_of_the_environment(
+        self, listener: Listener, monkeypatch: pytest.MonkeyPatch, fast_path: bool
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", f"http://localhost:{listener.port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        async with connected("http://sqs.invalid", fast_path=fast_path) as broker:
+            for _ in range(2):
+                await call_each_hot_verb(broker, "http://sqs.invalid/000000000000/orders")
+        assert len(listener.heads) == 10
+        assert all(head.startswith(b"POST http://sqs.invalid/ ") for head in listener.heads)
+
+    @PATHS
+    async def test_both_ways_trust_the_bundle_that_aiobotocore_is_told_to_trust(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast_path: bool
+    ) -> None:
+        certificate = make_certificate(tmp_path)
+        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server.load_cert_chain(certificate)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        async with (
+            Listener().serving(server) as listener,
+            connected(f"https://localhost:{listener.port}", fast_path=fast_path) as broker,
+        ):
+            for _ in range(2):
+                await call_each_hot_verb(broker, queue_on(listener, "https"))
+        assert [BY_AIOBOTOCORE in head for head in listener.heads[5:]] == [not fast_path] * 5
+
+    async def test_a_fast_request_refuses_a_certificate_that_nobody_vouches_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trusted, other = make_certificate(tmp_path), make_certificate(tmp_path, "other.pem")
+        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server.load_cert_chain(trusted)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted))
+        listener = Listener()
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(listener.serving(server))
+            url, queue = f"https://localhost:{listener.port}", queue_on(listener, "https")
+            broker = await stack.enter_async_context(connected(url))
+            await broker.send(queue, [Outgoing("m", "{}", {})])
+            # A new connection is made after the server has changed its certificate.
+            server.load_cert_chain(other)
+            listener.headers = b"connection: close\r\n"
+            await broker.send(queue, [Outgoing("m", "{}", {})])
+            with pytest.raises(BrokerUnavailableError) as caught:
+                await broker.send(queue, [Outgoing("m", "{}", {})])
+        assert not caught.value.maybe_done
+        assert [BY_AIOBOTOCORE in head for head in listener.heads] == [True, False]
+
+    async def test_a_signed_request_follows_no_redirect(self, listener: Listener) -> None:
+        async with Listener().serving() as elsewhere:
+            url, queue = f"http://localhost:{listener.port}", queue_on(listener)
+            async with connected(url) as broker:
+                await broker.send(queue, [Outgoing("m", "{}", {})])
+                listener.status = b"307 Temporary Redirect"
+                listener.headers = b"location: http://localhost:%d/\r\n" % elsewhere.port
+                with pytest.raises(BrokerUnavailableError):
+                    await broker.send(queue, [Outgoing("m", "{}", {})])
+            assert not elsewhere.heads
+
+
+class StrictReader:
+    """As orjson reads and writes: no lone surrogates, no bytes without ``default``."""
+
+    @staticmethod
+    def loads(text: bytes) -> Any:
+        if rb"\ud800" in text:
+            raise ValueError("lone surrogate")
+        return module.json.loads(text)
+
+    @staticmethod
+    def dumps(value: Any, default: Any) -> bytes:
+        text: str = module.json.dumps(value, default=default, ensure_ascii=False)
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            raise TypeError(str(error)) from None
+
+
+@pytest.mark.parametrize("reader", [None, StrictReader], ids=["json", "orjson"])
+async def test_a_message_that_orjson_cannot_read_takes_no_neighbour_along(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch, reader: Any
+) -> None:
+    monkeypatch.setattr(module, "_orjson", reader)
+    one = (
+        b'{"MessageId": "%d", "ReceiptHandle": "r", "Body": "%s", '
+        b'"Attributes": {"ApproximateReceiveCount": "1"}}'
+    )
+    async with connected(f"http://localhost:{listener.port}") as broker:
+        queue = queue_on(listener)
+        await broker.receive(queue, max_messages=1, wait_s=0, lease_s=30)
+        listener.body = b'{"Messages": [%s, %s]}' % (one % (1, b"{}"), one % (2, rb"\ud800"))
+        got = await broker.receive(queue, max_messages=10, wait_s=0, lease_s=30)
+    assert [(raw.broker_id, raw.body) for raw in got] == [("1", "{}"), ("2", "\ud800")]
+
+
+def test_the_session_is_aiobotocore_s_own_with_one_look_at_each_request() -> None:
+    path = FastPath(Keys("key", "secret").get_frozen_credentials, SystemClock())
+    made = path.session_class()
+    assert issubclass(made, Session)
+    assert made.path is path
