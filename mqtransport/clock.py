@@ -43,4 +43,4 @@ def new_random() -> random.Random:
 
 def new_id(source: random.Random) -> str:
     """Return a message id: 128 random bits as 32 hexadecimal digits."""
-    return f"{source.getrandbits(128):032x}"
+    return source.getrandbits(128).to_bytes(16, "big").hex()

@@ -129,8 +129,11 @@ class MemoryBroker(Broker):
         await self._enter("send")
         CHECKS.batch("send", queue, batch)
         target = self._advanced("send", queue)
-        CHECKS.total(queue, [limits.size_bytes(item.body, item.attributes) for item in batch])
-        answers = [self._put(target, item) for item in batch]
+        sizes = [limits.size_bytes(item.body, item.attributes) for item in batch]
+        CHECKS.total(queue, sizes)
+        answers = [
+            self._put(target, item, size) for item, size in zip(batch, sizes, strict=True)
+        ]
         for answer in answers:
             if isinstance(answer, str):
                 self._waiters[queue].wake_one()
@@ -213,9 +216,13 @@ class MemoryBroker(Broker):
             max_message_bytes
         )
 
-    def _put(self, target: LeasingQueue, item: Outgoing) -> str | BrokerError:
-        most, fifo = target.max_message_bytes, limits.is_fifo(target.name)
-        if why := limits.why_refused(item, max_bytes=most, fifo=fifo):
+    def _put(self, target: LeasingQueue, item: Outgoing, size_bytes: int) -> str | BrokerError:
+        if why := limits.why_refused(
+            item,
+            max_bytes=target.max_message_bytes,
+            fifo=limits.is_fifo(target.name),
+            counted_bytes=size_bytes,
+        ):
             return CHECKS.refused("send", target.name, why)
         message = Message(
             id=new_id(self._random),

@@ -273,8 +273,12 @@ class SQLiteBroker(Broker):
 
     def _record(self, queue: str, item: Outgoing, size_bytes: int) -> Record | BrokerError:
         # The queue's own limit, which may be lower, is looked at with the queue.
-        fifo = limits.is_fifo(queue)
-        if why := limits.why_refused(item, max_bytes=limits.MAX_MESSAGE_BYTES, fifo=fifo):
+        if why := limits.why_refused(
+            item,
+            max_bytes=limits.MAX_MESSAGE_BYTES,
+            fifo=limits.is_fifo(queue),
+            counted_bytes=size_bytes,
+        ):
             return CHECKS.refused("send", queue, why)
         return Record(
             id=new_id(self._random),
