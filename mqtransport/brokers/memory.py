@@ -131,9 +131,7 @@ class MemoryBroker(Broker):
         target = self._advanced("send", queue)
         sizes = [limits.size_bytes(item.body, item.attributes) for item in batch]
         CHECKS.total(queue, sizes)
-        answers = [
-            self._put(target, item, size) for item, size in zip(batch, sizes, strict=True)
-        ]
+        answers = [self._put(target, item, size) for item, size in zip(batch, sizes, strict=True)]
         for answer in answers:
             if isinstance(answer, str):
                 self._waiters[queue].wake_one()

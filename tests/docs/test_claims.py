@@ -214,7 +214,9 @@ def test_the_example_of_the_wire_is_what_is_written_and_read() -> None:
     envelope = wire.read_envelope(raw)
     assert envelope.facts.headers == {"source": "web"}
     body = Order.model_validate_json(raw.body).model_dump_json()
-    assert wire.pack(envelope.name, body, envelope.facts, max_bytes=2**20) == (raw.body, attributes)
+    facts = wire.pack_facts(envelope.facts)
+    packed = wire.pack(envelope.name, body, facts, max_bytes=2**20)
+    assert packed[:2] == (raw.body, attributes)
 
 
 # -- fastapi.md, quickstart.md ---------------------------------------------------------------

@@ -87,9 +87,10 @@ def test_the_vectors_cover_both_forms_of_body() -> None:
 @pytest.mark.parametrize("spare_bytes", [0, -1])
 def test_compression_begins_one_byte_above_the_limit(spare_bytes: int) -> None:
     text = json.dumps({"s": "A" * 1000})
-    _, plain = wire.pack("n", text, wire.Facts(), max_bytes=10_000)
-    limit = size_bytes(text, plain) + spare_bytes
-    body, attributes = wire.pack("n", text, wire.Facts(), max_bytes=limit)
+    _, plain, size = wire.pack("n", text, "{}", max_bytes=10_000)
+    assert size == size_bytes(text, plain)
+    body, attributes, size = wire.pack("n", text, "{}", max_bytes=size + spare_bytes)
+    assert size == size_bytes(body, attributes)
     assert attributes["Compression"].value == ("off" if spare_bytes == 0 else "on")
     assert old_reader(body, attributes) == ("n", json.loads(text))
 
@@ -149,6 +150,18 @@ def test_a_lone_surrogate_is_refused(body: dict[str, Any]) -> None:
 def test_a_number_that_json_lacks_is_refused(value: float) -> None:
     with pytest.raises(MessageRefusedError):
         packer().text_of_body("n", {"x": value}, "id")
+
+
+@given(
+    message_id=st.text(st.characters(codec="ascii", min_codepoint=33), min_size=1, max_size=9),
+    sent_at=st.floats(-1e9, 1e11),
+    headers=st.none() | st.dictionaries(texts, texts, max_size=3),
+)
+def test_new_facts_are_packed_as_any_others(
+    message_id: str, sent_at: float, headers: dict[str, str] | None
+) -> None:
+    facts = wire.Facts(message_id, sent_at, headers or {})
+    assert wire.new_facts(message_id, sent_at, headers) == wire.pack_facts(facts)
 
 
 @given(headers=st.dictionaries(texts, texts, max_size=3))

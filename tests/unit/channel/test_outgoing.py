@@ -3,6 +3,7 @@
 import json
 import traceback
 from collections import deque
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -254,6 +255,29 @@ def test_a_set_of_models_is_sent_whatever_stands_beside_it() -> None:
     for note in ("some", None):
         text = PACKER.text_of_model("n", Tagged(tags={Tag(name="t")}, note=note), "m1")
         assert json.loads(text) == {"tags": [{"name": "t"}], "note": note}
+
+
+def test_a_model_that_writes_its_own_json_is_asked_for_it() -> None:
+    class Own(BaseModel):
+        id: int
+
+        def model_dump_json(self, **_: Any) -> str:
+            return '{"own":true}'
+
+    assert PACKER.text_of_model("n", Own(id=1), "m1") == '{"own":true}'
+
+
+def test_the_json_is_what_pydantic_writes_by_alias() -> None:
+    class Odd(BaseModel):
+        model_config = {"ser_json_bytes": "base64", "ser_json_timedelta": "float"}
+        id: int = Field(serialization_alias="the-id")
+        data: bytes = b"\xff\xfe"
+        at: datetime = datetime(2025, 1, 2, tzinfo=UTC)
+        took: timedelta = timedelta(seconds=1.5)
+        text: str = "\x7f\x00é\ud7ff"
+
+    message = Odd(id=1)
+    assert PACKER.text_of_model("n", message, "m1") == message.model_dump_json(by_alias=True)
 
 
 def test_a_model_without_a_json_form_is_refused() -> None:
