@@ -175,16 +175,17 @@ class SQSBroker(Broker):
     async def send(self, queue: str, batch: Sequence[Outgoing]) -> list[str | BrokerError]:  # noqa: D102
         async with self._verb("send to", "sqs:SendMessage", queue) as verb:
             verb.refuse_if(ranges.why_no_batch(len(batch)))
-            results: dict[int, str | BrokerError] = {}
             fifo = limits.is_fifo(queue)
-            for position, message in enumerate(batch):
+            sizes = [limits.size_bytes(message.body, message.attributes) for message in batch]
+            results: dict[int, str | BrokerError] = {}
+            for position, (message, size) in enumerate(zip(batch, sizes, strict=True)):
                 if why := limits.why_refused(
-                    message, max_bytes=limits.MAX_MESSAGE_BYTES, fifo=fifo
+                    message, max_bytes=limits.MAX_MESSAGE_BYTES, fifo=fifo, counted_bytes=size
                 ):
                     results[position] = verb.about.refused(why)
             going = [position for position in range(len(batch)) if position not in results]
             if going:
-                verb.refuse_if(ranges.why_too_large([batch[position] for position in going]))
+                verb.refuse_if(ranges.why_too_large(sum(sizes[position] for position in going)))
                 entries = [
                     encoding.send_entry(position, batch[position], fifo=fifo) for position in going
                 ]

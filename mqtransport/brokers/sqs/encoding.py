@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mqtransport.broker import QueueInfo, QueueOptions
@@ -95,10 +95,11 @@ def _outcome(
 
 
 def _by_id(reply: Reply, key: str) -> dict[object, Mapping[str, Any]]:
+    # Here and below dict and list, not their abstract kin, whose checks cost a microsecond each.
     listed = reply.get(key)
     if not isinstance(listed, list):
         return {}
-    return {str(item.get("Id")): item for item in listed if isinstance(item, Mapping)}
+    return {str(item.get("Id")): item for item in listed if isinstance(item, dict)}
 
 
 def confirmed(call: Call, entry: Mapping[str, Any] | BrokerError, body: str) -> str | BrokerError:
@@ -164,25 +165,27 @@ def is_empty_answer(reply: Reply) -> bool:
 
 
 def _delivery(message: object) -> RawDelivery:
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         raise BadReplyError("a message in the answer is malformed")
-    for key in ("MessageId", "ReceiptHandle", "Body"):
-        if not isinstance(message.get(key), str) or not message[key]:
+    get: Callable[[str], Any] = message.get
+    broker_id, receipt, body = get("MessageId"), get("ReceiptHandle"), get("Body")
+    for key, value in (("MessageId", broker_id), ("ReceiptHandle", receipt), ("Body", body)):
+        if not isinstance(value, str) or not value:
             raise BadReplyError(f"a message in the answer has no {key}")
-    body, md5 = message["Body"], message.get("MD5OfBody")
+    md5 = get("MD5OfBody")
     if md5 is not None and md5 != body_md5(body):
         raise BadReplyError("a message in the answer does not match its MD5")
-    system = message.get("Attributes")
-    system = system if isinstance(system, Mapping) else {}
+    system = get("Attributes")
+    system = system if isinstance(system, dict) else {}
     attempt = _integer(system.get("ApproximateReceiveCount"))
     if attempt is None or attempt < 1:
         # Guessing 1 would retry a poisonous message for ever.
         raise BadReplyError("a message in the answer has no ApproximateReceiveCount")
     return RawDelivery(
-        broker_id=message["MessageId"],
-        receipt=message["ReceiptHandle"],
+        broker_id=broker_id,
+        receipt=receipt,
         body=body,
-        attributes=_attributes(message.get("MessageAttributes")),
+        attributes=_attributes(get("MessageAttributes")),
         attempt=attempt,
         sent_at=_milliseconds(system.get("SentTimestamp")),
         first_received_at=_milliseconds(system.get("ApproximateFirstReceiveTimestamp")),
@@ -193,13 +196,13 @@ def _delivery(message: object) -> RawDelivery:
 def _attributes(listed: object) -> dict[str, Attribute]:
     if listed is None:
         return {}
-    if not isinstance(listed, Mapping):
+    if not isinstance(listed, dict):
         raise BadReplyError("a message in the answer has malformed attributes")
     return {name: _attribute(value) for name, value in listed.items()}
 
 
 def _attribute(item: object) -> Attribute:
-    if isinstance(item, Mapping) and isinstance(kind := item.get("DataType"), str):
+    if isinstance(item, dict) and isinstance(kind := item.get("DataType"), str):
         if kind.startswith("Binary"):
             value = _binary(item.get("BinaryValue"))
         else:

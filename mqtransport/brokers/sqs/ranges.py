@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mqtransport import limits
-from mqtransport.message import Outgoing
 
 
 def why_no_batch(count: int) -> str | None:
@@ -15,12 +12,11 @@ def why_no_batch(count: int) -> str | None:
     return f"it has {count} items; the limits are 1 and {limits.MAX_BATCH}"
 
 
-def why_too_large(messages: Sequence[Outgoing]) -> str | None:
+def why_too_large(total_bytes: int) -> str | None:
     """Return why messages that are legal one by one are refused together."""
-    size = sum(limits.size_bytes(message.body, message.attributes) for message in messages)
-    if size <= limits.MAX_MESSAGE_BYTES:
+    if total_bytes <= limits.MAX_MESSAGE_BYTES:
         return None
-    return f"the batch has {size} bytes; the limit is {limits.MAX_MESSAGE_BYTES}"
+    return f"the batch has {total_bytes} bytes; the limit is {limits.MAX_MESSAGE_BYTES}"
 
 
 def why_no_receive(max_messages: int, wait_s: float, lease_s: float) -> str | None:

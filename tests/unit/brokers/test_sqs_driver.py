@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from mqtransport.broker import QueueInfo, QueueOptions
-from mqtransport.brokers.sqs import SQSBroker
+from mqtransport.brokers.sqs import SQSBroker, fast
 from mqtransport.errors import (
     AccessDeniedError,
     BrokerError,
@@ -53,10 +54,13 @@ async def proxy(double: SQSDouble) -> AsyncIterator[FaultProxy]:
 OPTIONS: dict[str, Any] = {"access_key": KEY, "secret_key": SECRET, "region": "eu-west-1"}
 
 
-@pytest.fixture(autouse=True, params=[True, False], ids=["fast path", "aiobotocore"])
+@pytest.fixture(autouse=True, params=["fast path", "fast path, orjson", "aiobotocore"])
 def _path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every claim holds on both ways to SQS."""
-    monkeypatch.setitem(OPTIONS, "fast_path", request.param)
+    """Every claim holds on both ways to SQS, with and without orjson."""
+    monkeypatch.setitem(OPTIONS, "fast_path", request.param != "aiobotocore")
+    dumps, loads = fast.codec(orjson if "orjson" in request.param else None)
+    monkeypatch.setattr(fast, "_dumps", dumps)
+    monkeypatch.setattr(fast, "_loads", loads)
 
 
 @contextlib.asynccontextmanager
