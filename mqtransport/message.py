@@ -57,9 +57,10 @@ class Outgoing:
     dedup_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RawDelivery:
+class RawDelivery(NamedTuple):
     """One hand-over of a message as the broker made it, not yet unpacked.
+
+    A tuple, because one is made for every message: a frozen dataclass takes 4 times as long.
 
     Attributes:
         broker_id: the broker's id of the message.

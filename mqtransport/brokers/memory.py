@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -84,6 +85,8 @@ class MemoryBroker(Broker):
         self.timeout_s = timeout_s
         self._clock = clock or SystemClock()
         self._random = random or new_random()
+        prefix = new_id(self._random)
+        self._receipts = (f"{prefix}-{number}" for number in itertools.count(1))
         self._max_message_bytes = CHECKS.message_limit(max_message_bytes)
         self._queues: dict[str, LeasingQueue] = {}
         self._waiters: defaultdict[str, Waiters] = defaultdict(Waiters)
@@ -245,7 +248,7 @@ class MemoryBroker(Broker):
             lease_s=lease_s,
             now=self._clock.monotonic(),
             wall=self._clock.time(),
-            new_receipt=lambda: new_id(self._random),
+            receipts=self._receipts,
             attempt_id=attempt_id,
         )
         taken = source.take(terms)

@@ -266,10 +266,10 @@ async def test_depth_counts_what_waits_behind_its_group(broker: MemoryBroker) ->
 
 
 def terms(at: float, most: int = 10, attempt_id: str | None = None) -> Terms:
-    return Terms(most, 30.0, at, at, lambda: f"r{next(NUMBERS)}", attempt_id)
+    return Terms(most, 30.0, at, at, RECEIPTS, attempt_id)
 
 
-NUMBERS = count()
+RECEIPTS = (f"r{number}" for number in count())
 
 
 def put(queue: OrderedQueue, group: str, body: str, at: float = 0.0) -> None:

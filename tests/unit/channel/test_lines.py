@@ -1,7 +1,5 @@
 """Lines: who may run, who waits behind whom, and what is remembered of the done."""
 
-from dataclasses import replace
-
 from fakes import held
 
 from mqtransport.channel.in_hand import Held, Outcome
@@ -34,7 +32,7 @@ def test_on_a_standard_queue_a_group_is_no_line() -> None:
 def test_a_second_delivery_of_the_same_message_waits_behind_the_first() -> None:
     lines = Lines(ordered=False)
     first, again = held("1"), held("1")
-    again.raw = replace(again.raw, receipt="another")
+    again.raw = again.raw._replace(receipt="another")
     assert joined(lines, first, again) == [True, False]
     assert lines.leave(first) is again
 
