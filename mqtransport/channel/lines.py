@@ -24,38 +24,45 @@ class Lines:
 
     def __init__(self, *, ordered: bool) -> None:
         self._ordered = ordered
-        self._open: dict[str, deque[Held]] = {}
+        self._first: dict[str, Held] = {}
+        # Only lines longer than one have an entry: most messages never see another of theirs.
+        self._behind: dict[str, deque[Held]] = {}
 
     def join(self, held: Held) -> bool:
         """Put a delivery at the end of its line; True if it is the first and may run."""
-        line = self._open.setdefault(self._key(held), deque())
-        line.append(held)
-        return line[0] is held
+        key = self._key(held)
+        if self._first.setdefault(key, held) is held:
+            return True
+        self._behind.setdefault(key, deque()).append(held)
+        return False
 
     def is_first(self, held: Held) -> bool:
         """Return whether nothing stands before a delivery."""
-        line = self._open.get(self._key(held))
-        return line is None or line[0] is held
+        return self._first.get(self._key(held), held) is held
 
     def behind(self, held: Held) -> list[Held]:
         """Return the deliveries that wait behind this one, in order."""
-        line = self._open.get(self._key(held))
-        if line is None or held not in line:
-            return []
-        return list(line)[line.index(held) + 1 :]
+        key = self._key(held)
+        waiting = list(self._behind.get(key, ()))
+        if self._first.get(key) is held:
+            return waiting
+        return waiting[waiting.index(held) + 1 :] if held in waiting else []
 
     def leave(self, held: Held) -> Held | None:
         """Take a delivery out of its line; return the one that may run now, if there is one."""
         key = self._key(held)
-        line = self._open.get(key)
-        if line is None or held not in line:
+        waiting = self._behind.get(key)
+        if self._first.get(key) is not held:
+            if waiting is not None and held in waiting:
+                waiting.remove(held)
+                self._tidy(key)
             return None
-        was_first = line[0] is held
-        line.remove(held)
-        if not line:
-            del self._open[key]
+        if waiting is None:
+            del self._first[key]
             return None
-        return line[0] if was_first else None
+        self._first[key] = following = waiting.popleft()
+        self._tidy(key)
+        return following
 
     def cut(self, held: Held) -> list[Held]:
         """Take a delivery and all behind it out of their line; return those behind it.
@@ -68,6 +75,10 @@ class Lines:
             self.leave(one)
         self.leave(held)
         return behind
+
+    def _tidy(self, key: str) -> None:
+        if not self._behind[key]:
+            del self._behind[key]
 
     def _key(self, held: Held) -> str:
         if self._ordered and held.raw.group is not None:
