@@ -15,7 +15,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -159,19 +159,33 @@ def read_envelope(raw: RawDelivery) -> Envelope:
     """Read the attributes of a received message.
 
     Raises:
-        MalformedMessageError: ``Name`` is missing or illegal, or ``Compression`` is neither on
-            nor off; without it the body is plain. A broken ``MQ`` attribute only costs what it
-            carried.
+        MalformedMessageError: as :func:`read_name`. A broken ``MQ`` attribute only costs what
+            it carried.
     """
-    name = _text(raw.attributes, NAME)
+    name, compressed = read_name(raw.attributes)
+    return Envelope(name, compressed, read_facts(raw.attributes))
+
+
+def read_name(attributes: Mapping[str, Attribute], known: Container[str] = ()) -> tuple[str, bool]:
+    """Return the message name, and whether the body is compressed.
+
+    Args:
+        attributes: those of a received message.
+        known: names of which it is known that they are legal.
+
+    Raises:
+        MalformedMessageError: ``Name`` is missing or illegal, or ``Compression`` is neither on
+            nor off; without it the body is plain.
+    """
+    name = _text(attributes, NAME)
     if name is None:
         raise MalformedMessageError(f"there is no {NAME!r} attribute")
-    if not is_message_name(name):
+    if name not in known and not is_message_name(name):
         raise MalformedMessageError(f"{name[:40]!r} is no legal message name")
-    compression = _text(raw.attributes, COMPRESSION)
-    if compression not in ("on", "off", None):
+    compression = _text(attributes, COMPRESSION)
+    if compression not in ("off", "on", None):
         raise MalformedMessageError(f"the {COMPRESSION!r} attribute is neither on nor off")
-    return Envelope(name, compression == "on", read_facts(raw.attributes))
+    return name, compression == "on"
 
 
 def new_facts(message_id: str, sent_at: float, headers: Mapping[str, str] | None) -> str:

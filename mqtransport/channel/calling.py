@@ -43,14 +43,33 @@ class Call:
     keywords: tuple[tuple[str, Supply], ...]
     threaded: bool
 
-    def start(self, body: BaseModel, app: MQApp, delivery: Delivery) -> Awaitable[Any]:
-        """Call it: a coroutine to await, or, for a plain ``def``, the future of its thread."""
-        supplies = {"app": app, "delivery": delivery}
-        arguments = [body, *(supplies[supply] for supply in self.positional)]
-        keywords = {name: supplies[supply] for name, supply in self.keywords}
+    @property
+    def wants_delivery(self) -> bool:
+        """Whether one of its parameters takes the delivery."""
+        return "delivery" in self.positional or "delivery" in dict(self.keywords).values()
+
+    def validate(self, text: str) -> BaseModel:
+        """Return the body, given as JSON, as the model; raises pydantic's ValidationError.
+
+        This is ``model_validate_json`` without the call around it, which takes a quarter of its
+        time (0.3 of 1.2 us).
+        """
+        body: BaseModel = self.model.__pydantic_validator__.validate_json(text)
+        return body
+
+    def start(self, body: BaseModel, app: MQApp, delivery: Delivery | None) -> Awaitable[Any]:
+        """Call it: a coroutine to await, or, for a plain ``def``, the future of its thread.
+
+        Args:
+            body: its first argument.
+            app: for a parameter that takes the app.
+            delivery: for one that takes the delivery; None is enough where none does.
+        """
+        arguments = [app if supply == "app" else delivery for supply in self.positional]
+        keywords = {name: app if supply == "app" else delivery for name, supply in self.keywords}
         if self.threaded:
-            return run_in_thread(self.function, *arguments, **keywords)
-        awaitable: Awaitable[Any] = self.function(*arguments, **keywords)
+            return run_in_thread(self.function, body, *arguments, **keywords)
+        awaitable: Awaitable[Any] = self.function(body, *arguments, **keywords)
         return awaitable
 
 

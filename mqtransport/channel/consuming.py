@@ -64,7 +64,8 @@ class ConsumingChannel(Channel):
             blocked=lambda: self._poller.blocked,
             on_defect=self._fail,
         )
-        self._handling = self._intake.handling
+        self._calls = self._intake.handling.calls
+        self._dead_letters = self._intake.failures.dead_letters
         self._keeper = self._new_keeper()
         self._poller = self._new_poller()
         self._polling: asyncio.Task[None] | None = None
@@ -84,7 +85,7 @@ class ConsumingChannel(Channel):
     @property
     def dead_letter_queue(self) -> ProducingChannel | None:
         """The channel of the dead letter queue, if one is set."""
-        return self._handling.dead_letters.target
+        return self._dead_letters.target
 
     @property
     def counts(self) -> Counts:
@@ -99,12 +100,12 @@ class ConsumingChannel(Channel):
     @property
     def dead_letter_failures(self) -> int:
         """Copies in a row that the dead letter queue did not take."""
-        return self._handling.dead_letters.failures
+        return self._dead_letters.failures
 
     @property
     def dead_letter_failed_at(self) -> float | None:
         """Monotonic time of the last of them; None before the first."""
-        return self._handling.dead_letters.failed_at
+        return self._dead_letters.failed_at
 
     @property
     def wedged(self) -> bool:
@@ -134,7 +135,7 @@ class ConsumingChannel(Channel):
             raise UsageError(f"consumer {consumer.name!r} belongs to another channel already")
         label = type(consumer).__name__
         call = read_call(consumer.consume, consumer.Model, label, dict(vars(type(consumer))))
-        self._handling.calls[consumer.name] = call
+        self._calls[consumer.name] = call
         self._consumers[consumer.name] = consumer
         consumer._channel = self
 
@@ -154,7 +155,7 @@ class ConsumingChannel(Channel):
         if channel.queue.physical == self.queue.physical:
             raise UsageError(f"queue {self.name!r} cannot be its own dead letter queue")
         refuse_mixed_kinds(self.name, self.queue.physical, channel.name, channel.queue.physical)
-        self._handling.dead_letters.target = channel
+        self._dead_letters.target = channel
 
     # -- its life --------------------------------------------------------------------------
 

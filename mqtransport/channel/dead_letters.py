@@ -115,7 +115,7 @@ class DeadLetters:
                 reason.attempts,
                 reason.queue,
             )
-        name = held.delivery.name if held.delivery is not None else "unreadable"
+        name = held.name if held.name is not None else "unreadable"
         # A new deduplication id, or a copy of a message that was moved back would be swallowed;
         # the same for every try at this copy, so that an ordered queue keeps one of them.
         message = Outgoing(

@@ -1,6 +1,6 @@
 """What becomes of deliveries between the poll that brought them and their outcome.
 
-A delivery that nothing stands before is handled at once, in a task of its own; the others wait
+A delivery that nothing stands before is handled at once; the others wait
 in line, leased and unstarted, for how the one before them ends. Suspects, which were delivered
 more often than the retry policy explains, run one at a time: see :class:`Suspects`.
 """
@@ -13,11 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mqtransport.channel.base import QueueRef, Tools
+from mqtransport.channel.failures import Failures
 from mqtransport.channel.handling import Handling
 from mqtransport.channel.in_hand import Hand, Held, Interruption, Outcome
 from mqtransport.channel.leases import margin_s
 from mqtransport.channel.lines import Handled, Lines, Suspects
 from mqtransport.channel.options import ReceiveOptions
+from mqtransport.channel.runners import Runners
 from mqtransport.channel.settling import Settler
 from mqtransport.limits import is_fifo
 from mqtransport.message import RawDelivery
@@ -39,12 +41,14 @@ class Intake:
         hand: the deliveries; its ``on_outcome`` is set here.
         settler: settles them.
         logger: the channel's.
-        watch: called with every delivery taken in, so that its lease is kept.
+        watch: called with every delivery taken in, and with every one that is about to run, so
+            that its lease and its time are kept.
         blocked: tells whether the poller waits for free slots.
         on_defect: called with what a handling task died of, should one ever die.
 
     Attributes:
         handling: runs the consumers.
+        failures: decides about the deliveries that fail.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Intake:
     ) -> None:
         self._tools = tools
         self._lease_s = options.lease_s
+        self._margin_s = margin_s(options.lease_s)
         self._hand = hand
         self._settler = settler
         self._logger = logger
@@ -73,9 +78,7 @@ class Intake:
         self._lines = Lines(ordered=self._ordered)
         self._done_before = Handled()
         self._suspects = Suspects(options.retry.max_attempts, tools.random)
-        self._stopping = False
-        self.handling = Handling(
-            app,
+        self.failures = Failures(
             queue,
             tools,
             options,
@@ -84,14 +87,26 @@ class Intake:
             logger,
             ordered=self._ordered,
             release=self._release,
-            on_done=self._remember,
             on_fenced=self._end_turn,
         )
+        self.handling = Handling(
+            app,
+            queue,
+            tools,
+            options,
+            hand,
+            settler,
+            self.failures,
+            logger,
+            on_run=watch,
+            on_done=self._remember,
+        )
+        self._runners = Runners(self.handling.handle, self._handled)
         hand.on_outcome = self._follow
 
     def open(self) -> None:
         """Start what is admitted from now on."""
-        self._stopping = self.handling.stopping = False
+        self._hand.stopping = False
 
     def stop(self) -> None:
         """Start nothing more, and give back what has not been started; of a group the last first.
@@ -99,7 +114,7 @@ class Intake:
         What is admitted from now on is given back at once. Only the second delivery of a message
         follows the first: given back, it would be run elsewhere while the first still runs.
         """
-        self._stopping = self.handling.stopping = True
+        self._hand.stopping = True
         for held in reversed(list(self._hand)):
             if held.task is None:
                 if self._ordered or self._lines.is_first(held):
@@ -110,12 +125,11 @@ class Intake:
     def admit(self, raw: RawDelivery, deadline: float) -> None:
         """Take a delivery in, whose lease ends at the monotonic time ``deadline``."""
         now = self._tools.clock.monotonic()
-        renew_at = deadline - margin_s(self._lease_s)
-        held = Held(raw, received=now, deadline=deadline, renew_at=renew_at)
+        held = Held(raw, now, deadline, renew_at=deadline - self._margin_s)
         self._hand.add(held)
         self._watch(held)
         held.waited = not self._lines.join(held)
-        if not held.waited or (self._stopping and self._ordered):
+        if not held.waited or (self._hand.stopping and self._ordered):
             self._start(held)
 
     def lose(self, held: Held) -> None:
@@ -132,14 +146,14 @@ class Intake:
 
     def flush_if_blocked(self) -> None:
         """Free slots early: nobody else will end soon, so waiting for company is in vain."""
-        if self._blocked() and self._hand.unfinished == 0:
+        if self._hand.unfinished == 0 and self._blocked():
             self._settler.flush()
 
     def _start(self, held: Held) -> None:
         """Begin with a delivery that nothing stands before."""
         if held.settling is not None or held.outcome is not None:
             return
-        if self._stopping:
+        if self._hand.stopping:
             self._settler.release(held, 0.0)  # the last poll brought it; nobody will run it
             return
         outcome = self._done_before.recall(held.raw.broker_id, self._tools.clock.monotonic())
@@ -150,22 +164,17 @@ class Intake:
             self._suspects.wait(held)
             asyncio.get_running_loop().call_soon(self._start_suspect)
         else:
-            self._handle(held)
+            self._runners.start(held)
 
     def _start_suspect(self) -> None:
         """Begin with the next suspect, if none is at work."""
-        if not self._stopping and (held := self._suspects.next()) is not None:
-            self._handle(held)
+        if not self._hand.stopping and (held := self._suspects.next()) is not None:
+            self._runners.start(held)
 
-    def _handle(self, held: Held) -> None:
-        task = asyncio.create_task(self.handling.handle(held))
-        held.task = task
-        task.add_done_callback(lambda ended: self._handled(held, ended))
-
-    def _handled(self, held: Held, task: asyncio.Task[None]) -> None:
-        """Look at how a handling task ended: by a settle under way, or not."""
+    def _handled(self, held: Held, error: BaseException | None) -> None:
+        """Look at how a handling ended: by a settle under way, or not."""
         self._hand.handler_ended(held)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if error is not None:
             self._hand.finish(held, Outcome.LEASE_LOST)
             self._on_defect(error)
         elif held.settling is None and held.interruption is Interruption.STOP:
@@ -175,14 +184,14 @@ class Intake:
         self._flush_for_followers(held)
 
     def _flush_for_followers(self, held: Held) -> None:
-        if self._lines.behind(held) or self._suspects.at_work(held):
+        if self._lines.is_followed(held) or self._suspects.at_work(held):
             self._settler.flush()  # they wait for its ack, which must not wait for company
         else:
             self.flush_if_blocked()
 
     def _release(self, held: Held, delay_s: float) -> None:
         """Give a delivery back; of a group also what waits behind it, the last first."""
-        if held.started and not self._stopping:
+        if held.started and not self._hand.stopping:
             self._suspects.survived(held)
         if self._ordered:
             self._give_back_behind(held)

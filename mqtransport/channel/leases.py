@@ -1,5 +1,7 @@
 """Leases: the arithmetic, and the one task per channel that keeps them.
 
+The same task ends handlers that run for too long: a timer for each would cost more than it does.
+
 A lease is an absolute monotonic deadline, counted from the moment at which the request that
 granted it was sent, so that it never ends later here than at the broker.
 """
@@ -12,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from mqtransport.channel.base import QueueRef, Tools, Trouble
-from mqtransport.channel.in_hand import Hand, Held, Outcome
+from mqtransport.channel.in_hand import Hand, Held, Interruption, Outcome
 from mqtransport.errors import BrokerError, BrokerUnavailableError, StaleReceiptError
 
 MAX_MARGIN_S = 10.0
@@ -42,7 +44,7 @@ def receive_deadline(*, started: float, ended: float, wait_s: float, lease_s: fl
 
 
 class LeaseKeeper:
-    """Renews every lease in hand until it is settled, lost or given up.
+    """Renews every lease in hand until it is settled, lost or given up, and limits runs.
 
     Args:
         queue: the queue.
@@ -74,8 +76,8 @@ class LeaseKeeper:
         self.renewals = 0
 
     def watch(self, held: Held) -> None:
-        """Take a new delivery into account."""
-        if held.renew_at < self._asleep_until:
+        """Take a delivery into account that is new, or about to run."""
+        if held.renew_at < self._asleep_until or held.run_until < self._asleep_until:
             self._wake.set()
 
     async def run(self) -> None:
@@ -84,7 +86,7 @@ class LeaseKeeper:
             while True:
                 self._wake.clear()
                 now = self._tools.clock.monotonic()
-                self._drop_expired(now)
+                self._end_overdue(now)
                 for lease_s, batch in self._batches(self._due(now), now):
                     for held in batch:
                         held.renewing = True
@@ -125,8 +127,8 @@ class LeaseKeeper:
 
     def _next_look(self, held: Held) -> float:
         if held.renewing or not self._renewable(held):
-            return held.deadline
-        return min(held.renew_at, held.deadline)
+            return min(held.deadline, held.run_until)
+        return min(held.renew_at, held.deadline, held.run_until)
 
     def _due(self, now: float) -> list[Held]:
         """Return what to renew now: what is due and, in the same request, what nearly is."""
@@ -146,10 +148,14 @@ class LeaseKeeper:
             return False
         return self._tools.clock.monotonic() < held.settle_until
 
-    def _drop_expired(self, now: float) -> None:
+    def _end_overdue(self, now: float) -> None:
+        """Give up what is no longer ours, and cancel handlers that have run for too long."""
         for held in self._hand:
             if held.deadline <= now:
                 self._on_lost(held)
+            elif held.run_until <= now:
+                held.run_until = math.inf
+                held.interrupt(Interruption.TIME_LIMIT)
 
     async def _renew(self, batch: Sequence[Held], lease_s: float) -> None:
         sent = self._tools.clock.monotonic()

@@ -48,6 +48,10 @@ class Lines:
             return waiting
         return waiting[waiting.index(held) + 1 :] if held in waiting else []
 
+    def is_followed(self, held: Held) -> bool:
+        """Return whether another delivery waits in its line."""
+        return bool(self._behind) and self._key(held) in self._behind
+
     def leave(self, held: Held) -> Held | None:
         """Take a delivery out of its line; return the one that may run now, if there is one."""
         key = self._key(held)
@@ -111,6 +115,8 @@ class Suspects:
 
     def suspects(self, held: Held) -> bool:
         """Return whether a delivery is a suspect."""
+        if held.raw.attempt <= self._max_attempts:
+            return False
         unexplained = held.raw.attempt - self._survived.get(held.raw.broker_id, 0)
         return unexplained > self._max_attempts
 
@@ -168,6 +174,8 @@ class Handled:
 
     def recall(self, broker_id: str, now: float) -> Outcome | None:
         """Return how a message ended that was handled before; None if it was not."""
+        if not self._until:
+            return None
         while self._until:
             oldest, (_, until) = next(iter(self._until.items()))
             if until > now:

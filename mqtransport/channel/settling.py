@@ -68,13 +68,13 @@ class Settler:
 
     def ack(self, held: Held, outcome: Outcome = Outcome.ACKED) -> None:
         """Delete the delivery soon; its outcome is given when the broker has confirmed it."""
-        if not self._begin(held, outcome):
+        if not self._hand.begin_settle(held, outcome):
             return
         self._queue_ack(held)
 
     def release(self, held: Held, delay_s: float) -> None:
         """Give the delivery back at the end of this loop cycle, batched with others."""
-        if not self._begin(held, Outcome.RELEASED):
+        if not self._hand.begin_settle(held, Outcome.RELEASED):
             return
         limits = self._tools.broker.capabilities
         # The time since the receive counts towards the longest lease.
@@ -86,6 +86,8 @@ class Settler:
 
     def flush(self) -> None:
         """Send all acks now, without waiting for company."""
+        if not self._acks:
+            return
         if self._ack_timer is not None:
             self._ack_timer.cancel()
             self._ack_timer = None
@@ -117,10 +119,6 @@ class Settler:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=END_GRACE_S)
-
-    def _begin(self, held: Held, outcome: Outcome) -> bool:
-        until = self._tools.clock.monotonic() + self._give_up_s
-        return self._hand.begin_settle(held, outcome, until)
 
     def _queue_ack(self, held: Held) -> None:
         self._acks.append(held)
@@ -162,8 +160,10 @@ class Settler:
 
     async def _settle(self, batch: Sequence[Held], delay_s: float | None) -> None:
         """Settle one batch: ack it, or, with a delay, release it."""
+        until = self._tools.clock.monotonic() + self._give_up_s
         for held in batch:
             held.settle_in_flight = True
+            held.settle_until = min(held.settle_until, until)  # from its first request on
         receipts = [held.raw.receipt for held in batch]
         broker, queue = self._tools.broker, self._queue.physical
         results: Sequence[BrokerError | None]
@@ -176,17 +176,19 @@ class Settler:
                 raise BrokerUnavailableError("the answer to a settle does not match it")
         except BrokerError as error:
             results = [error] * len(batch)
+        if None in results:
+            self._trouble.good()
         for held, result in zip(batch, results, strict=True):
             held.settle_in_flight = False
-            if held.outcome is None:
-                self._note(held, result, delay_s)
+            if held.outcome is not None:
+                continue
+            if result is None:
+                self._hand.finish(held, held.settling or Outcome.RELEASED)
+            else:
+                self._failed(held, result, delay_s)
 
-    def _note(self, held: Held, result: BrokerError | None, delay_s: float | None) -> None:
-        settling = held.settling or Outcome.RELEASED
-        if result is None:
-            self._trouble.good()
-            self._hand.finish(held, settling)
-        elif isinstance(result, StaleReceiptError):
+    def _failed(self, held: Held, result: BrokerError, delay_s: float | None) -> None:
+        if isinstance(result, StaleReceiptError):
             self._lost(held, "somebody else may have it")
         elif not result.retryable:
             self._trouble.bad(result)

@@ -84,7 +84,7 @@ class ForgetsGroupsOfTwo(With):
 @caught_by("groups_come_back_on_the_delivery")
 class DropsGroups(MemoryBroker):
     def _take(self, *args: Any) -> list[RawDelivery]:
-        return [replace(d, group=None) for d in super()._take(*args)]
+        return [d._replace(group=None) for d in super()._take(*args)]
 
 
 @caught_by("a_message_without_a_group_is_refused_alone")

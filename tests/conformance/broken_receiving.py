@@ -97,7 +97,7 @@ class LeasesNeverEnd(MemoryBroker):
 class _OneReceipt(MemoryQueue):
     def take(self, terms: Terms) -> list[RawDelivery]:
         taken = super().take(terms)
-        return [replace(d, receipt=d.broker_id) for d in taken]
+        return [d._replace(receipt=d.broker_id) for d in taken]
 
 
 @caught_by("the_end_of_a_lease_redelivers")
@@ -173,7 +173,7 @@ class DescribesTheBrokersLimit(MemoryBroker):
 @caught_by("stamps_are_plausible_and_kept")
 class StampsInMilliseconds(MemoryBroker):
     def _take(self, *args: Any) -> list[RawDelivery]:
-        return [replace(d, sent_at=1000 * (d.sent_at or 0)) for d in super()._take(*args)]
+        return [d._replace(sent_at=1000 * (d.sent_at or 0)) for d in super()._take(*args)]
 
 
 @caught_by("no_verb_works_before_connect")

@@ -103,7 +103,7 @@ class IgnoresAttemptIds(MemoryBroker):
 class RepeatsWithDeadReceipts(With):
     class kind(OrderedQueue):
         def _repeated(self, terms: Terms) -> list[RawDelivery]:
-            return [replace(one, receipt="none") for one in super()._repeated(terms)]
+            return [one._replace(receipt="none") for one in super()._repeated(terms)]
 
 
 @caught_by("a_receive_with_another_attempt_id_is_another_receive")

@@ -78,13 +78,13 @@ class BadReceiptsAreConfirmed(MemoryBroker):
 @caught_by("the_end_of_a_lease_redelivers")
 class AttemptNeverRises(MemoryBroker):
     def _take(self, *args: Any) -> list[RawDelivery]:
-        return [replace(d, attempt=1) for d in super()._take(*args)]
+        return [d._replace(attempt=1) for d in super()._take(*args)]
 
 
 @caught_by("the_first_attempt_is_one")
 class AttemptStartsAtZero(MemoryBroker):
     def _take(self, *args: Any) -> list[RawDelivery]:
-        return [replace(d, attempt=d.attempt - 1) for d in super()._take(*args)]
+        return [d._replace(attempt=d.attempt - 1) for d in super()._take(*args)]
 
 
 @caught_by("an_extension_sets_the_end_and_does_not_add")
@@ -145,14 +145,14 @@ class DropsIllegalCharacters(MemoryBroker):
 @caught_by("bodies_come_back_byte_exact")
 class StripsBodies(MemoryBroker):
     def _take(self, *args: Any) -> list[RawDelivery]:
-        return [replace(d, body=d.body.strip()) for d in super()._take(*args)]
+        return [d._replace(body=d.body.strip()) for d in super()._take(*args)]
 
 
 @caught_by("characters_beyond_the_basic_plane_come_back_exact")
 class LosesEmoji(MemoryBroker):
     def _take(self, *args: Any) -> list[RawDelivery]:
         return [
-            replace(d, body="".join(c if c < "\U00010000" else "?" for c in d.body))
+            d._replace(body="".join(c if c < "\U00010000" else "?" for c in d.body))
             for d in super()._take(*args)
         ]
 
@@ -161,7 +161,7 @@ class LosesEmoji(MemoryBroker):
 class NormalisesLineEnds(MemoryBroker):
     def _take(self, *args: Any) -> list[RawDelivery]:
         return [
-            replace(d, body=d.body.replace("\r\n", "\n").replace("\r", "\n"))
+            d._replace(body=d.body.replace("\r\n", "\n").replace("\r", "\n"))
             for d in super()._take(*args)
         ]
 
@@ -170,7 +170,7 @@ class NormalisesLineEnds(MemoryBroker):
 class DropsAttributes(MemoryBroker):
     def _take(self, *args: Any) -> list[RawDelivery]:
         return [
-            replace(d, attributes={k: v for k, v in d.attributes.items() if k == "Name"})
+            d._replace(attributes={k: v for k, v in d.attributes.items() if k == "Name"})
             for d in super()._take(*args)
         ]
 

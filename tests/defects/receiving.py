@@ -3,23 +3,26 @@
 from tests.defects.defect import Defect
 
 CONSUMING = "mqtransport/channel/consuming.py"
+FAILURES = "mqtransport/channel/failures.py"
 HANDLING = "mqtransport/channel/handling.py"
 INTAKE = "mqtransport/channel/intake.py"
 LEASES = "mqtransport/channel/leases.py"
 POLLING = "mqtransport/channel/polling.py"
+RUNNERS = "mqtransport/channel/runners.py"
 SETTLING = "mqtransport/channel/settling.py"
 
 LEASE_CONTRACT = "tests/contract/test_leases.py"
 LEASE_TESTS = "tests/unit/channel/test_leases.py"
 ORDERED = "tests/contract/test_ordered.py"
 POLL_TESTS = "tests/unit/channel/test_polling.py"
+RUNNER_TESTS = "tests/unit/channel/test_runners.py"
 SETTLE_TESTS = "tests/unit/channel/test_settling.py"
 STOP = "tests/contract/test_stop.py"
 
 DEFECTS = [
     Defect(
         "a message is acked before its dead letter copy is confirmed",
-        HANDLING,
+        FAILURES,
         "            moved = await self.dead_letters.copy(held, error, label)\n",
         "            self._settler.ack(held, Outcome.DEAD_LETTERED)\n"
         "            moved = await self.dead_letters.copy(held, error, label)\n",
@@ -29,9 +32,31 @@ DEFECTS = [
     Defect(
         "a message is acked before its handler returned",
         HANDLING,
-        "            async with self._slots:\n",
-        "            self._settler.ack(held)\n            async with self._slots:\n",
+        "                await self._slots.acquire()\n",
+        "                self._settler.ack(held)\n                await self._slots.acquire()\n",
         f"{LEASE_CONTRACT}::test_a_cancelled_error_of_the_handlers_own_is_a_failure_like_any_other",
+    ),
+    Defect(
+        "a handler runs on beyond its time limit",
+        LEASES,
+        "                held.interrupt(Interruption.TIME_LIMIT)\n",
+        "",
+        f"{LEASE_TESTS}"
+        "::test_a_handler_that_runs_too_long_is_cancelled_then_although_leases_are_good",
+    ),
+    Defect(
+        "a handler's context variables reach the next message",
+        RUNNERS,
+        "or not _same(contextvars.copy_context(), clean)",
+        "",
+        f"{RUNNER_TESTS}::test_a_context_variable_that_is_left_behind_reaches_no_other_delivery",
+    ),
+    Defect(
+        "a cancellation that comes late hits the next message",
+        RUNNERS,
+        "or task.cancelling() ",
+        "",
+        f"{RUNNER_TESTS}::test_a_cancellation_that_comes_late_reaches_no_other_delivery",
     ),
     Defect(
         "leases are not renewed",
@@ -208,10 +233,10 @@ DEFECTS = [
     Defect(
         "a handler's task swallows its cancellation",
         HANDLING,
-        "        except asyncio.CancelledError as cancelled:\n"
-        "            if _cancelled_from_outside(held):\n"
-        "                raise\n",
-        "        except asyncio.CancelledError as cancelled:\n",
+        "            except asyncio.CancelledError as cancelled:\n"
+        "                if cancelled_from_outside(held):\n"
+        "                    raise\n",
+        "            except asyncio.CancelledError as cancelled:\n",
         "tests/unit/channel/test_in_hand.py"
         "::test_a_handler_cancelled_from_outside_ends_cancelled_and_settles_nothing",
     ),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from mqtransport.channel.in_hand import Counts, Hand, Held, Interruption, Outcome
-from mqtransport.message import Delivery
+from mqtransport.message import Attribute, Delivery
 
 OUTCOMES = st.sampled_from(Outcome)
 
@@ -52,7 +52,7 @@ class Conservation(RuleBasedStateMachine):
 
     @rule(one=taken, outcome=OUTCOMES)
     def begin_settle(self, one: Held, outcome: Outcome) -> None:
-        begun = self.hand.begin_settle(one, outcome, until=1.0)
+        begun = self.hand.begin_settle(one, outcome)
         assert not (begun and one.outcome is not None)
 
     @rule(one=taken, outcome=OUTCOMES)
@@ -107,8 +107,8 @@ TestConservation.settings = settings(max_examples=60, stateful_step_count=30, de
 def test_a_settle_under_way_is_not_overtaken_by_another() -> None:
     hand, one = Hand(1), held()
     hand.add(one)
-    assert hand.begin_settle(one, Outcome.ACKED, until=1.0)
-    assert not hand.begin_settle(one, Outcome.RELEASED, until=2.0)
+    assert hand.begin_settle(one, Outcome.ACKED)
+    assert not hand.begin_settle(one, Outcome.RELEASED)
     assert one.settling is Outcome.ACKED
 
 
@@ -117,7 +117,7 @@ def test_a_delivery_gets_one_outcome() -> None:
     hand.add(one)
     assert hand.finish(one, Outcome.ACKED)
     assert not hand.finish(one, Outcome.RELEASED)
-    assert not hand.begin_settle(one, Outcome.RELEASED, until=1.0)
+    assert not hand.begin_settle(one, Outcome.RELEASED)
     assert hand.counts == Counts(received=1, acked=1)
 
 
@@ -157,8 +157,10 @@ def test_the_hand_may_change_while_it_is_read() -> None:
 
 def test_the_message_id_is_the_brokers_until_the_message_was_read() -> None:
     one = held()
+    attributes = {**one.raw.attributes, "MQ": Attribute("String", '{"id": "own-id"}')}
+    one.raw = one.raw._replace(attributes=attributes)
     assert one.message_id == "id-1"
-    one.delivery = Delivery("own-id", "n", {}, 1, "q", None, 0.0)
+    one.name = "n"
     assert one.message_id == "own-id"
 
 

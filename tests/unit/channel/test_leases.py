@@ -219,7 +219,7 @@ async def test_a_stale_receipt_is_lost_at_once_and_its_batch_mates_are_renewed()
 async def test_a_release_in_progress_is_never_renewed() -> None:
     async with keeping() as bench:
         one = bench.take()
-        bench.hand.begin_settle(one, Outcome.RELEASED, until=1000.0)
+        bench.hand.begin_settle(one, Outcome.RELEASED)
         await asyncio.sleep(100)
         assert bench.renewals == []
         assert bench.lost == {"receipt-1": 30.0}
@@ -230,7 +230,8 @@ async def test_an_ack_that_waits_is_renewed_until_it_is_given_up() -> None:
     async with keeping() as bench:
         one = bench.take()
         await asyncio.sleep(15)
-        bench.hand.begin_settle(one, Outcome.ACKED, until=45.0)
+        bench.hand.begin_settle(one, Outcome.ACKED)
+        one.settle_until = 45.0
         await asyncio.sleep(200)
         assert [at for at, _ in bench.renewals] == [20, 40]
         assert bench.lost == {"receipt-1": 70.0}
@@ -240,7 +241,7 @@ async def test_an_ack_that_waits_is_renewed_until_it_is_given_up() -> None:
 async def test_an_ack_in_flight_is_not_renewed() -> None:
     async with keeping() as bench:
         one = bench.take()
-        bench.hand.begin_settle(one, Outcome.ACKED, until=1000.0)
+        bench.hand.begin_settle(one, Outcome.ACKED)
         one.settle_in_flight = True
         await asyncio.sleep(29)
         assert bench.renewals == []
@@ -250,7 +251,8 @@ async def test_an_ack_in_flight_is_not_renewed() -> None:
 async def test_an_ack_that_failed_in_flight_when_renewal_was_due_is_renewed_afterwards() -> None:
     async with keeping() as bench:
         one = bench.take()
-        bench.hand.begin_settle(one, Outcome.ACKED, until=48.0)
+        bench.hand.begin_settle(one, Outcome.ACKED)
+        one.settle_until = 48.0
         await asyncio.sleep(18)
         one.settle_in_flight = True
         await asyncio.sleep(5)
@@ -278,12 +280,48 @@ async def test_a_stale_receipt_while_its_ack_waits_is_not_asked_about_in_a_hot_l
     keeping_task = asyncio.create_task(bench.keeper.run())
     one = bench.take()
     await asyncio.sleep(19.5)
-    bench.hand.begin_settle(one, Outcome.ACKED, until=49.5)
+    bench.hand.begin_settle(one, Outcome.ACKED)
+    one.settle_until = 49.5
     await asyncio.wait({keeping_task}, timeout=2.0)
     failure = keeping_task.exception() if keeping_task.done() else None
     keeping_task.cancel()
     await asyncio.wait({keeping_task})
     assert failure is None
+
+
+@virtually
+async def test_a_handler_that_runs_too_long_is_cancelled_then_although_leases_are_good() -> None:
+    async with keeping() as bench:
+        one = bench.take()
+        one.task = asyncio.create_task(asyncio.sleep(100))
+        await asyncio.sleep(1)
+        one.run_until = 4.0
+        bench.keeper.watch(one)
+        await asyncio.sleep(2.9)
+        assert one.interruption is None
+        await asyncio.sleep(0.2)
+        assert one.interruption is Interruption.TIME_LIMIT
+        await asyncio.wait({one.task}, timeout=1)
+        assert one.task.cancelled()
+
+
+@virtually
+async def test_a_handler_that_ignores_its_limit_is_not_asked_about_in_a_hot_loop() -> None:
+    async with keeping() as bench:
+        one = bench.take()
+        one.interruption, one.run_until = Interruption.TIME_LIMIT, 5.0
+        bench.keeper.watch(one)
+        looks = 0
+        end_overdue = bench.keeper._end_overdue
+
+        def count(now: float) -> None:
+            nonlocal looks
+            looks += 1
+            end_overdue(now)
+
+        bench.keeper._end_overdue = count  # type: ignore[method-assign]
+        await asyncio.sleep(29)
+        assert looks < 10
 
 
 @virtually
