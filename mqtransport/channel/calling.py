@@ -8,7 +8,7 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -34,6 +34,7 @@ class Call:
         positional: what the parameters behind the body get, in order.
         keywords: what its keyword-only parameters get.
         threaded: whether it is a plain ``def`` and runs in a thread.
+        wants_delivery: whether one of its parameters takes the delivery.
     """
 
     function: Callable[..., Any]
@@ -42,20 +43,11 @@ class Call:
     positional: tuple[Supply, ...]
     keywords: tuple[tuple[str, Supply], ...]
     threaded: bool
+    wants_delivery: bool = field(init=False)
 
-    @property
-    def wants_delivery(self) -> bool:
-        """Whether one of its parameters takes the delivery."""
-        return "delivery" in self.positional or "delivery" in dict(self.keywords).values()
-
-    def validate(self, text: str) -> BaseModel:
-        """Return the body, given as JSON, as the model; raises pydantic's ValidationError.
-
-        This is ``model_validate_json`` without the call around it, which takes a quarter of its
-        time (0.3 of 1.2 us).
-        """
-        body: BaseModel = self.model.__pydantic_validator__.validate_json(text)
-        return body
+    def __post_init__(self) -> None:
+        wanted = "delivery" in (*self.positional, *dict(self.keywords).values())
+        object.__setattr__(self, "wants_delivery", wanted)
 
     def start(self, body: BaseModel, app: MQApp, delivery: Delivery | None) -> Awaitable[Any]:
         """Call it: a coroutine to await, or, for a plain ``def``, the future of its thread.
@@ -65,11 +57,14 @@ class Call:
             app: for a parameter that takes the app.
             delivery: for one that takes the delivery; None is enough where none does.
         """
+        if self.positional == ("app",) and not self.keywords and not self.threaded:
+            awaitable: Awaitable[Any] = self.function(body, app)  # the usual form, thrice as fast
+            return awaitable
         arguments = [app if supply == "app" else delivery for supply in self.positional]
         keywords = {name: app if supply == "app" else delivery for name, supply in self.keywords}
         if self.threaded:
             return run_in_thread(self.function, body, *arguments, **keywords)
-        awaitable: Awaitable[Any] = self.function(body, *arguments, **keywords)
+        awaitable = self.function(body, *arguments, **keywords)
         return awaitable
 
 

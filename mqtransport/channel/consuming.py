@@ -42,6 +42,14 @@ class ConsumingChannel(Channel):
         self._hand = Hand(options.concurrency + options.prefetch)
         label = f"consuming channel {queue.name!r} (settling)"
         self.settle_trouble = Trouble(tools.clock, self.logger, label)
+        self._keeper = LeaseKeeper(
+            queue,
+            tools,
+            options.lease_s,
+            self._hand,
+            self.settle_trouble,
+            on_lost=lambda held: self._intake.lose(held),
+        )
         self._settler = Settler(
             queue,
             tools,
@@ -49,7 +57,7 @@ class ConsumingChannel(Channel):
             self.settle_trouble,
             linger_s=min(options.ack_linger_s, options.lease_s / 10),
             give_up_s=options.lease_s,
-            on_failed=lambda held: self._keeper.watch(held),
+            on_failed=self._keeper.watch,
             on_defect=self._fail,
         )
         self._intake = Intake(
@@ -60,13 +68,12 @@ class ConsumingChannel(Channel):
             self._hand,
             self._settler,
             self.logger,
-            watch=lambda held: self._keeper.watch(held),
+            watch=self._keeper.watch,
             blocked=lambda: self._poller.blocked,
             on_defect=self._fail,
         )
         self._calls = self._intake.handling.calls
         self._dead_letters = self._intake.failures.dead_letters
-        self._keeper = self._new_keeper()
         self._poller = self._new_poller()
         self._polling: asyncio.Task[None] | None = None
 
@@ -172,7 +179,6 @@ class ConsumingChannel(Channel):
         if not self.running:
             self._intake.open()
             self._poller = self._new_poller()
-            self._keeper = self._new_keeper()
             self._polling = None
         super().launch(on_failure)
 
@@ -260,14 +266,4 @@ class ConsumingChannel(Channel):
             self.trouble,
             admit=self._intake.admit,
             on_blocked=self._intake.flush_if_blocked,
-        )
-
-    def _new_keeper(self) -> LeaseKeeper:
-        return LeaseKeeper(
-            self._queue,
-            self._tools,
-            self._options.lease_s,
-            self._hand,
-            self.settle_trouble,
-            self._intake.lose,
         )

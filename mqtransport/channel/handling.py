@@ -84,7 +84,8 @@ class Handling:
         self._logger = logger
         self._on_run = on_run
         self._on_done = on_done
-        self._slots = asyncio.Semaphore(options.concurrency)
+        # Without prefetch the hand holds no more than may run; a semaphore takes 0.5 us.
+        self._slots = asyncio.Semaphore(options.concurrency) if options.prefetch else None
         self.calls: dict[str, Call] = {}
 
     async def handle(self, held: Held) -> bool:
@@ -99,17 +100,20 @@ class Handling:
                 if held.name == wire.ACCESS_CHECK:
                     self._settler.ack(held)
                     return True
-                self._check_delivery_count(held)
-                call = self._find_call(held.name)
+                if held.attempt > self._delivery_limit:
+                    self._check_delivery_count(held)
+                call = self.calls.get(held.name)
+                if call is None:
+                    raise self._unknown(held.name)
                 text = await self._unpack(held.raw) if compressed else held.raw.body
-                body = self._validate(call, text)
+                body = _validate(call.model, text)
                 if call.wants_delivery:
                     held.delivery = self._delivery(held, held.name)
-                await self._slots.acquire()
-                try:
+                if self._slots is None:
                     await self._run(held, call, body)
-                finally:
-                    self._slots.release()
+                else:
+                    async with self._slots:
+                        await self._run(held, call, body)
             except asyncio.CancelledError as cancelled:
                 if cancelled_from_outside(held):
                     raise
@@ -141,25 +145,14 @@ class Handling:
         if runs > limit:
             raise DeliveryLimitError(f"delivered {runs} times; the limit is {limit}")
 
-    def _find_call(self, name: str) -> Call:
-        call = self.calls.get(name)
-        if call is None:
-            known = ", ".join(map(repr, sorted(self.calls)))
-            raise UnknownMessageError(f"no consumer for {name!r}, only for {known}")
-        return call
+    def _unknown(self, name: str) -> UnknownMessageError:
+        known = ", ".join(map(repr, sorted(self.calls)))
+        return UnknownMessageError(f"no consumer for {name!r}, only for {known}")
 
     async def _unpack(self, raw: RawDelivery) -> str:
         if len(raw.body) > UNPACK_INLINE_BYTES:
             return await run_in_thread(wire.body_text, raw, compressed=True)  # type: ignore[no-any-return]
         return wire.body_text(raw, compressed=True)
-
-    def _validate(self, call: Call, text: str) -> BaseModel:
-        try:
-            return call.validate(text)
-        except ValidationError as error:
-            # pydantic's text would quote the body; ours does not.
-            kind = MalformedMessageError if _is_malformed(error) else InvalidMessageError
-            raise kind(summarise(error)) from None
 
     def _delivery(self, held: Held, name: str) -> Delivery:
         raw, facts = held.raw, wire.read_facts(held.raw.attributes)
@@ -216,6 +209,21 @@ class Handling:
                 held.raw.attempt,
                 why,
             )
+
+
+def _validate(model: type[BaseModel], text: str) -> BaseModel:
+    """Return the body, given as JSON, as the model.
+
+    What is called is all that ``model_validate_json`` does; the call around it takes a quarter
+    of its time (0.3 of 1.2 us).
+    """
+    try:
+        body: BaseModel = model.__pydantic_validator__.validate_json(text)
+        return body
+    except ValidationError as error:
+        # pydantic's text would quote the body; ours does not.
+        kind = MalformedMessageError if _is_malformed(error) else InvalidMessageError
+        raise kind(summarise(error)) from None
 
 
 def _is_malformed(error: ValidationError) -> bool:

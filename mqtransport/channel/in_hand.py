@@ -43,6 +43,7 @@ class Held:
         received: when.
         deadline: when the lease ends, as far as we may rely on it.
         renew_at: when to renew it, or to try again.
+        line: the line it stands in: its group's, or that of its message; see ``Lines``.
         renewing: whether a renewal is under way.
         settling: the outcome being settled; None while it waits or runs.
         settle_until: after which an unconfirmed settle is given up; infinite until it is sent.
@@ -64,6 +65,7 @@ class Held:
     received: float
     deadline: float
     renew_at: float
+    line: str = ""
     renewing: bool = False
     settling: Outcome | None = None
     settle_until: float = math.inf
@@ -176,12 +178,12 @@ class Hand:
         """Handlers that still run although their delivery is over."""
         return len(self._stuck)
 
-    def add(self, held: Held) -> None:
-        """Take a delivery in."""
-        self.counts.received += 1
-        self.counts.in_hand += 1
-        self.unfinished += 1
-        self._held[held] = None
+    def add(self, *taken: Held) -> None:
+        """Take deliveries in."""
+        self.counts.received += len(taken)
+        self.counts.in_hand += len(taken)
+        self.unfinished += len(taken)
+        self._held.update(dict.fromkeys(taken))
 
     def begin_settle(self, held: Held, outcome: Outcome) -> bool:
         """Note that a delivery is being settled; False if that is decided already."""

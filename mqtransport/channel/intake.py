@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mqtransport.channel.base import QueueRef, Tools
@@ -122,15 +122,16 @@ class Intake:
             elif not held.started:
                 held.interrupt(Interruption.STOP)
 
-    def admit(self, raw: RawDelivery, deadline: float) -> None:
-        """Take a delivery in, whose lease ends at the monotonic time ``deadline``."""
-        now = self._tools.clock.monotonic()
-        held = Held(raw, now, deadline, renew_at=deadline - self._margin_s)
-        self._hand.add(held)
-        self._watch(held)
-        held.waited = not self._lines.join(held)
-        if not held.waited or (self._hand.stopping and self._ordered):
-            self._start(held)
+    def admit(self, deliveries: Sequence[RawDelivery], deadline: float) -> None:
+        """Take deliveries in, whose leases end at the monotonic time ``deadline``."""
+        now, renew_at = self._tools.clock.monotonic(), deadline - self._margin_s
+        taken = [Held(raw, now, deadline, renew_at) for raw in deliveries]
+        self._hand.add(*taken)
+        self._watch(taken[0])  # which stands for all: their leases end together
+        for held in taken:
+            held.waited = not self._lines.join(held)
+            if not held.waited or (self._hand.stopping and self._ordered):
+                self._start(held)
 
     def lose(self, held: Held) -> None:
         """End a delivery whose lease is gone: its handler is cancelled, nothing is settled."""
@@ -156,7 +157,7 @@ class Intake:
         if self._hand.stopping:
             self._settler.release(held, 0.0)  # the last poll brought it; nobody will run it
             return
-        outcome = self._done_before.recall(held.raw.broker_id, self._tools.clock.monotonic())
+        outcome = self._recall(held) if self._done_before else None
         if outcome is not None:
             self._settler.ack(held, outcome)
             self._flush_for_followers(held)
@@ -165,6 +166,9 @@ class Intake:
             asyncio.get_running_loop().call_soon(self._start_suspect)
         else:
             self._runners.start(held)
+
+    def _recall(self, held: Held) -> Outcome | None:
+        return self._done_before.recall(held.raw.broker_id, self._tools.clock.monotonic())
 
     def _start_suspect(self) -> None:
         """Begin with the next suspect, if none is at work."""
@@ -199,7 +203,8 @@ class Intake:
 
     def _follow(self, held: Held) -> None:
         """Let what stands behind a delivery follow from its outcome."""
-        self._end_turn(held)
+        if self._suspects:
+            self._end_turn(held)
         if held.outcome is Outcome.LEASE_LOST and held.settling in DONE:
             self._remember(held)
         if self._ordered and held.outcome not in DONE:

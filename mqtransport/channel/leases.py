@@ -81,7 +81,8 @@ class LeaseKeeper:
             self._wake.set()
 
     async def run(self) -> None:
-        """Keep leases until cancelled."""
+        """Keep leases until cancelled; may be run again, also in another event loop."""
+        self._wake, self._asleep_until = asyncio.Event(), math.inf
         async with asyncio.TaskGroup() as renewals:
             while True:
                 self._wake.clear()

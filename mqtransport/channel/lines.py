@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from random import Random
 
 from mqtransport.channel.in_hand import Held, Outcome
+from mqtransport.message import RawDelivery
 
 MAX_REMEMBERED = 10_000
 """Ids of messages that are kept in mind for each purpose; the oldest are forgotten first."""
@@ -30,42 +31,40 @@ class Lines:
 
     def join(self, held: Held) -> bool:
         """Put a delivery at the end of its line; True if it is the first and may run."""
-        key = self._key(held)
-        if self._first.setdefault(key, held) is held:
+        held.line = line = self._line(held.raw)
+        if self._first.setdefault(line, held) is held:
             return True
-        self._behind.setdefault(key, deque()).append(held)
+        self._behind.setdefault(line, deque()).append(held)
         return False
 
     def is_first(self, held: Held) -> bool:
         """Return whether nothing stands before a delivery."""
-        return self._first.get(self._key(held), held) is held
+        return self._first.get(held.line, held) is held
 
     def behind(self, held: Held) -> list[Held]:
         """Return the deliveries that wait behind this one, in order."""
-        key = self._key(held)
-        waiting = list(self._behind.get(key, ()))
-        if self._first.get(key) is held:
+        waiting = list(self._behind.get(held.line, ()))
+        if self._first.get(held.line) is held:
             return waiting
         return waiting[waiting.index(held) + 1 :] if held in waiting else []
 
     def is_followed(self, held: Held) -> bool:
         """Return whether another delivery waits in its line."""
-        return bool(self._behind) and self._key(held) in self._behind
+        return bool(self._behind) and held.line in self._behind
 
     def leave(self, held: Held) -> Held | None:
         """Take a delivery out of its line; return the one that may run now, if there is one."""
-        key = self._key(held)
-        waiting = self._behind.get(key)
-        if self._first.get(key) is not held:
+        waiting = self._behind.get(held.line)
+        if self._first.get(held.line) is not held:
             if waiting is not None and held in waiting:
                 waiting.remove(held)
-                self._tidy(key)
+                self._tidy(held.line)
             return None
         if waiting is None:
-            del self._first[key]
+            del self._first[held.line]
             return None
-        self._first[key] = following = waiting.popleft()
-        self._tidy(key)
+        self._first[held.line] = following = waiting.popleft()
+        self._tidy(held.line)
         return following
 
     def cut(self, held: Held) -> list[Held]:
@@ -84,10 +83,10 @@ class Lines:
         if not self._behind[key]:
             del self._behind[key]
 
-    def _key(self, held: Held) -> str:
-        if self._ordered and held.raw.group is not None:
-            return held.raw.group
-        return held.raw.broker_id
+    def _line(self, raw: RawDelivery) -> str:
+        if self._ordered and raw.group is not None:
+            return raw.group
+        return raw.broker_id
 
 
 class Suspects:
@@ -112,6 +111,10 @@ class Suspects:
         self._waiting: list[Held] = []
         self._running: Held | None = None
         self._survived: OrderedDict[str, int] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        """Whether there is one, at work or waiting."""
+        return self._running is not None or bool(self._waiting)
 
     def suspects(self, held: Held) -> bool:
         """Return whether a delivery is a suspect."""
@@ -174,8 +177,6 @@ class Handled:
 
     def recall(self, broker_id: str, now: float) -> Outcome | None:
         """Return how a message ended that was handled before; None if it was not."""
-        if not self._until:
-            return None
         while self._until:
             oldest, (_, until) = next(iter(self._until.items()))
             if until > now:

@@ -7,7 +7,7 @@ for more, several are open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from mqtransport.channel.base import QueueRef, Tools, Trouble
@@ -47,7 +47,8 @@ class Poller:
         options: the channel's options.
         hand: the deliveries; says how many slots are free.
         trouble: where failed polls are noted.
-        admit: called with each delivery and the deadline of its lease.
+        admit: called with the deliveries of each poll that brings some, and the deadline of their
+            leases.
         on_blocked: called when it begins to wait for free slots.
 
     Attributes:
@@ -63,7 +64,7 @@ class Poller:
         hand: Hand,
         trouble: Trouble,
         *,
-        admit: Callable[[RawDelivery, float], None],
+        admit: Callable[[Sequence[RawDelivery], float], None],
         on_blocked: Callable[[], None],
     ) -> None:
         self._queue = queue
@@ -119,10 +120,19 @@ class Poller:
                     room = await self._room()
                 finally:
                     self.blocked = False
-                if not self.stopping:
-                    self._running += 1
-                    self._asked += room
+                if self.stopping:
+                    break
+                alone = self._stays_alone()
+                self._running += 1
+                self._asked += room
+                if alone:
+                    await self._poll(room)  # a task would cost as much as handling a message
+                else:
                     polls.create_task(self._poll(room))
+
+    def _stays_alone(self) -> bool:
+        """Whether no other poll can be due before the next one has ended: see ``_room``."""
+        return self._running == 0 and (not self._full or self._hand.capacity < 2 * self._batch)
 
     async def _poll(self, room: int) -> None:
         """Receive once. If the reply was lost on an ordered queue, ask for the same again."""
@@ -174,9 +184,9 @@ class Poller:
             wait_s=self._wait_s,
             lease_s=self._options.lease_s,
         )
-        for raw in deliveries:
-            self._admit(raw, deadline)
-        if not deliveries:
+        if deliveries:
+            self._admit(deliveries, deadline)
+        else:
             # A short poll, or a broker that does not wait: never a hot loop.
             await self._pause(EMPTY_PAUSE_S - (ended - started))
 

@@ -50,6 +50,7 @@ class Settler:
         on_failed: Callable[[Held], None] = lambda held: None,
     ) -> None:
         self._queue = queue
+        self._max_batch = tools.broker.capabilities.max_batch
         self._tools = tools
         self._hand = hand
         self._trouble = trouble
@@ -122,7 +123,7 @@ class Settler:
 
     def _queue_ack(self, held: Held) -> None:
         self._acks.append(held)
-        if len(self._acks) >= self._tools.broker.capabilities.max_batch:
+        if len(self._acks) >= self._max_batch:
             self.flush()
         elif self._ack_timer is None:
             loop = asyncio.get_running_loop()
@@ -143,7 +144,7 @@ class Settler:
                 self._start(self._settle(batch, delay_s))
 
     def _batches(self, group: list[Held]) -> list[list[Held]]:
-        size = self._tools.broker.capabilities.max_batch
+        size = self._max_batch
         alive = [held for held in group if held.outcome is None]
         return [alive[start : start + size] for start in range(0, len(alive), size)]
 

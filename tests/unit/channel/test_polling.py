@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -49,11 +49,12 @@ class Bench:
             on_blocked=self._blocked,
         )
 
-    def _admit(self, one: RawDelivery, deadline: float) -> None:
-        taken = held(one.receipt)
-        self.hand.add(taken)
-        self.held.append(taken)
-        self.admitted.append((self.broker.clock.monotonic(), deadline))
+    def _admit(self, deliveries: Sequence[RawDelivery], deadline: float) -> None:
+        for one in deliveries:
+            taken = held(one.receipt)
+            self.hand.add(taken)
+            self.held.append(taken)
+            self.admitted.append((self.broker.clock.monotonic(), deadline))
 
     def _blocked(self) -> None:
         self.blocked_times += 1
