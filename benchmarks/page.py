@@ -1,0 +1,98 @@
+"""The page in ``docs/benchmarks``: written from what was measured, whenever that was.
+
+Each suite's measurements are kept in ``results/NAME.json``, so the page can be made anew without
+measuring, and suites can be run one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.environments import ROOT, TOOLS, UnavailableError
+from benchmarks.report import Plot, Section, bars_table, skipped_text
+from benchmarks.runs import Measured, Plan
+from benchmarks.suites import NAMES, suite
+
+PAGE = ROOT / "docs" / "benchmarks"
+
+INTRODUCTION = Path(__file__).with_name("introduction.md")
+"""Method and caveats: the part of the page that no measurement changes."""
+
+
+def keep(folder: Path, name: str, plan: Plan, measured: Measured) -> None:
+    """Write down what a suite has measured."""
+    results = folder / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    kept = {"plan": asdict(plan), "machine": machine(), **asdict(measured)}
+    (results / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+
+
+def machine() -> str:
+    """Return what the figures depend on: the date, the system, the Python."""
+    today = datetime.now(UTC).date().isoformat()
+    return f"{today}, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+
+
+def sections(folder: Path) -> dict[str, Section]:
+    """Return the sections of all suites that were measured, in their order."""
+    found: dict[str, Section] = {}
+    for name in NAMES:
+        file = folder / "results" / f"{name}.json"
+        if file.exists():
+            kept = json.loads(file.read_text("utf-8"))
+            found[name] = section(name, Measured(kept["rounds"], kept["skipped"]), kept)
+    return found
+
+
+def section(name: str, measured: Measured, kept: dict[str, object] | None = None) -> Section:
+    """Return a suite's section, with what was skipped and when it was measured."""
+    made = suite(name).report(measured)
+    parts = [made.text, skipped_text(measured.skipped)]
+    if kept is not None:
+        parts.append(f"{len(measured.rounds)} rounds; {kept['machine']}.")
+    text = "\n\n".join(part for part in parts if part)
+    return Section(made.title, text, made.tables, made.plots, made.bars)
+
+
+def write(folder: Path) -> None:
+    """Write the page and its plots from all measurements in the folder."""
+    found = sections(folder)
+    parts = [INTRODUCTION.read_text("utf-8").rstrip()]
+    bars = [bar for one in found.values() for bar in one.bars]
+    if bars:
+        parts += ["## Bars", bars_table(bars).markdown()]
+    for one in found.values():
+        parts.append(section_text(one))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text("\n\n".join(parts) + "\n", "utf-8")
+    draw(folder, [plot for one in found.values() for plot in one.plots])
+
+
+def section_text(one: Section) -> str:
+    """Return a section in Markdown."""
+    parts = [f"## {one.title}", one.text, *(table.markdown() for table in one.tables)]
+    parts += [f"![{plot.title}]({plot.name}.svg)" for plot in one.plots]
+    return "\n\n".join(part for part in parts if part)
+
+
+def draw(folder: Path, plots: list[Plot]) -> None:
+    """Draw the plots as PNG and SVG, in the environment that has matplotlib."""
+    try:
+        python = TOOLS.python()
+    except UnavailableError as error:
+        print(f"no plots are drawn: {error}", file=sys.stderr)
+        return
+    subprocess.run(
+        [python, "-m", "benchmarks.plots", folder],
+        cwd=ROOT,
+        input=json.dumps([asdict(plot) for plot in plots]),
+        text=True,
+        check=True,
+        timeout=300,
+    )

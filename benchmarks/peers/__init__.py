@@ -1,0 +1,1 @@
+"""One file per peer, run in an environment of its own."""

@@ -1,0 +1,139 @@
+"""Runs ways of doing the same, interleaved, each time in a fresh process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.environments import ROOT, Environment, UnavailableError
+from benchmarks.measuring import Result
+
+LOCK = Path(tempfile.gettempdir()) / "bench.lock"
+"""Held for each run, so that two benchmarks on one machine do not disturb one another."""
+
+Round = dict[str, Result]
+"""The results of one round, by the way's name."""
+
+Runner = Callable[["Way"], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        runs: rounds of each comparison.
+        count: messages per run.
+        full: whether what takes long is measured too.
+    """
+
+    runs: int = 5
+    count: int = 5000
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of doing what a suite compares.
+
+    Attributes:
+        name: its name in the tables.
+        module: what ``python -m`` runs; its last line on standard output is a result in JSON.
+        arguments: its arguments.
+        environment: where its packages are; None is the environment that runs the benchmarks.
+        variables: more of its environment variables.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...] = ()
+    environment: Environment | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a suite has measured.
+
+    Attributes:
+        rounds: the results of each round.
+        skipped: the ways that could not be run, with the reason.
+    """
+
+    rounds: list[Round]
+    skipped: dict[str, str]
+
+
+class RunFailedError(Exception):
+    """A measured process ended badly; the text says how."""
+
+
+def interleave(ways: Iterable[Way], runs: int, run_one: Runner | None = None) -> Measured:
+    """Run all ways one after the other, so many times; leave out what is not available here.
+
+    Args:
+        ways: what to run.
+        runs: rounds.
+        run_one: how to run one; None is :func:`run`.
+    """
+    skipped: dict[str, str] = {}
+    available: list[Way] = []
+    for way in ways:
+        try:
+            _python_of(way)
+        except UnavailableError as error:
+            skipped[way.name] = str(error)
+        else:
+            available.append(way)
+    rounds: list[Round] = []
+    for number in range(1, runs + 1):
+        results: Round = {}
+        for way in available:
+            print(f"  round {number} of {runs}: {way.name}", file=sys.stderr)
+            results[way.name] = (run_one or run)(way)
+        rounds.append(results)
+    return Measured(rounds, skipped)
+
+
+def run(way: Way, *, timeout_s: float = 600) -> Result:
+    """Run one way once and return its result.
+
+    Raises:
+        RunFailedError: it did not end well within the timeout.
+    """
+    command = [str(_python_of(way)), "-m", way.module, *way.arguments]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **way.variables}
+    try:
+        with alone():
+            done = subprocess.run(
+                command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout_s
+            )
+        if done.returncode == 0:
+            result: Result = json.loads(done.stdout.splitlines()[-1])
+            return result
+        why = f"exit {done.returncode}: {done.stderr[-2000:]}"
+    except subprocess.TimeoutExpired:
+        why = f"not done within {timeout_s:.0f} s"
+    except (IndexError, ValueError):
+        why = f"its last line is no result: {done.stdout[-500:]}"
+    raise RunFailedError(f"{way.name} ({' '.join(command[1:])}): {why}")
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other benchmark runs on this machine, and keep others waiting."""
+    with LOCK.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _python_of(way: Way) -> Path:
+    return Path(sys.executable) if way.environment is None else way.environment.python()
