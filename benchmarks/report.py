@@ -33,6 +33,11 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(median(found), min(found), max(found))
 
 
+def shown(ratio: Spread) -> str:
+    """Return a ratio with its spread, to two digits behind the point."""
+    return ratio.text(".2f")
+
+
 def of(rounds: Iterable[Round], way: str, figure: Figure) -> Spread:
     """Return the spread of one figure of one way."""
     return spread(figure(one[way]) for one in rounds)
@@ -44,6 +49,16 @@ def paired(rounds: Iterable[Round], ours: str, theirs: str, figure: Figure) -> S
     Both of a round ran next to each other: what slows the machine for a while hits both.
     """
     return spread(figure(one[ours]) / figure(one[theirs]) for one in rounds)
+
+
+def apart(rounds: Iterable[Round], ours: str, theirs: str, figure: Figure) -> Spread:
+    """Return the spread of the difference ours - theirs, taken within each round."""
+    return spread(figure(one[ours]) - figure(one[theirs]) for one in rounds)
+
+
+def ran(rounds: Sequence[Round], *names: str) -> bool:
+    """Return whether all these ways were run."""
+    return all(name in rounds[0] for name in names)
 
 
 def cpu_us_per_message(result: Result) -> float:

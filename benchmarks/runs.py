@@ -104,7 +104,17 @@ def interleave(ways: Iterable[Way], runs: int, run_one: Runner | None = None) ->
 
 
 def run(way: Way, *, timeout_s: float = 600) -> Result:
-    """Run one way once and return its result.
+    """Run one way once, while no other benchmark runs on this machine; return its result.
+
+    Raises:
+        RunFailedError: it did not end well within the timeout.
+    """
+    with alone():
+        return run_now(way, timeout_s=timeout_s)
+
+
+def run_now(way: Way, *, timeout_s: float = 600) -> Result:
+    """Run one way once, whatever else runs: fit for counts, not for times.
 
     Raises:
         RunFailedError: it did not end well within the timeout.
@@ -112,10 +122,9 @@ def run(way: Way, *, timeout_s: float = 600) -> Result:
     command = [str(_python_of(way)), "-m", way.module, *way.arguments]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **way.variables}
     try:
-        with alone():
-            done = subprocess.run(
-                command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout_s
-            )
+        done = subprocess.run(
+            command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout_s
+        )
         if done.returncode == 0:
             result: Result = json.loads(done.stdout.splitlines()[-1])
             return result

@@ -13,7 +13,7 @@ from typing import Protocol, cast
 from benchmarks.report import Section
 from benchmarks.runs import Measured, Plan
 
-NAMES = ("full_queue",)
+NAMES = ("full_queue", "latency", "trickle", "idle", "tls", "growth")
 
 
 class Suite(Protocol):

@@ -1,0 +1,47 @@
+"""An empty queue for ten seconds: the requests begun, and the CPU used."""
+
+from __future__ import annotations
+
+from benchmarks.measuring import Result
+from benchmarks.report import Bar, Section, Table, of
+from benchmarks.runs import Measured, Plan, interleave
+from benchmarks.suites.sqs import NEWER, OURS, RAW, SQS, TASKIQ, TOMODACHI, at_stub, way
+
+SECONDS = 10
+
+
+def measure(plan: Plan) -> Measured:
+    """Run all ways; three rounds do."""
+    ways = [
+        way(OURS, "ours", "idle", SQS, SECONDS),
+        way(RAW, "raw", "idle", SQS, SECONDS),
+        way("fanferro (newer Python)", "fanferro", "idle", NEWER, SECONDS),
+        way("taskiq-aio-sqs", "taskiq", "idle", TASKIQ, SECONDS, "tuned"),
+        way("tomodachi", "tomodachi", "idle", TOMODACHI, SECONDS),
+    ]
+    return interleave(ways, min(plan.runs, 3), at_stub())
+
+
+def report(measured: Measured) -> Section:
+    """Return the table and the limit."""
+    rounds = measured.rounds
+    rows = [
+        [name, of(rounds, name, requests).text(), of(rounds, name, cpu_ms_per_s).text(".2f")]
+        for name in rounds[0]
+    ]
+    return Section(
+        "SQS: idle",
+        __doc__ or "",
+        [Table(["", "requests in 10 s", "CPU, ms per s"], rows)],
+        bars=[Bar("idle: requests between polls", "at most", 0, of(rounds, OURS, requests))],
+    )
+
+
+def requests(result: Result) -> float:
+    """Return the requests begun."""
+    return float(sum(result["requests"].values()))
+
+
+def cpu_ms_per_s(result: Result) -> float:
+    """Return the CPU milliseconds per second."""
+    return float(result["cpu_us"]) / 1000 / float(result["wall_s"])
