@@ -77,7 +77,10 @@ class RunFailedError(Exception):
 
 
 def interleave(ways: Iterable[Way], runs: int, run_one: Runner | None = None) -> Measured:
-    """Run all ways one after the other, so many times; leave out what is not available here.
+    """Run all ways one after the other, so many times; leave out what cannot be run here.
+
+    That is a way whose environment cannot be had, and one that fails, from its first failure on
+    and in the rounds before: both are in ``skipped``.
 
     Args:
         ways: what to run.
@@ -96,10 +99,18 @@ def interleave(ways: Iterable[Way], runs: int, run_one: Runner | None = None) ->
     rounds: list[Round] = []
     for number in range(1, runs + 1):
         results: Round = {}
-        for way in available:
-            print(f"  round {number} of {runs}: {way.name}", file=sys.stderr)
-            results[way.name] = (run_one or run)(way)
         rounds.append(results)
+        for way in available:
+            if way.name in skipped:
+                continue
+            print(f"  round {number} of {runs}: {way.name}", file=sys.stderr)
+            try:
+                results[way.name] = (run_one or run)(way)
+            except RunFailedError as error:
+                print(error, file=sys.stderr)
+                skipped[way.name] = "its run failed"
+                for one in rounds:
+                    one.pop(way.name, None)
     return Measured(rounds, skipped)
 
 

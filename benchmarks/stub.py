@@ -166,21 +166,29 @@ async def _input_ended() -> None:
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, str]:
-    """Return a server context with a new certificate that signs itself, and its file."""
-    key, file = folder / "key.pem", folder / "ca.pem"
-    names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    whose = ["-subj", "/CN=localhost", "-addext", names]
-    files = ["-keyout", str(key), "-out", str(file)]
-    subprocess.run(
-        ["openssl", "req", "-x509", *kind, *whose, *files],
-        check=True,
-        capture_output=True,
-        timeout=60,
+    """Return a server context with a new certificate, and the file of the authority behind it.
+
+    Two certificates, since not every client takes an authority's own for a server's.
+    """
+    key, ca, asked, file = (
+        str(folder / one) for one in ("key.pem", "ca.pem", "csr.pem", "crt.pem")
     )
+    more = folder / "extensions"
+    more.write_text("basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    ca_key = str(folder / "ca.key")
+    may = ("-days", "2", "-subj", "/CN=bench", "-addext", "keyUsage=critical,keyCertSign")
+    _openssl("req", "-x509", *kind, *may, "-keyout", ca_key, "-out", ca)
+    _openssl("req", "-new", *kind, "-subj", "/CN=localhost", "-keyout", key, "-out", asked)
+    signing = ("-CA", ca, "-CAkey", ca_key, "-CAcreateserial", "-days", "2")
+    _openssl("x509", "-req", "-in", asked, *signing, "-extfile", str(more), "-out", file)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file, key)
-    return context, str(file)
+    return context, ca
+
+
+def _openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from benchmarks.environments import TOOLS, Environment
 from benchmarks.measuring import Result
-from benchmarks.runs import Runner, Way, run
+from benchmarks.runs import Runner, Way, run, run_now
 from benchmarks.stub_control import started
 
 _AIOBOTOCORE = ("aiobotocore==3.10.0", "aiohttp==3.14.5")
@@ -62,13 +62,20 @@ def way(
     return Way(name, f"benchmarks.peers.sqs_{client}", tuple(arguments), environment)
 
 
-def at_stub(*, latency_ms: float = 0, tls: bool = False) -> Runner:
-    """Return how to run a way at a stub of its own."""
+def at_stub(*, latency_ms: float = 0, tls: bool = False, alone: bool = True) -> Runner:
+    """Return how to run a way at a stub of its own.
+
+    Args:
+        latency_ms: how long every answer takes.
+        tls: over HTTPS.
+        alone: whether no other benchmark may run at the time.
+    """
     python = TOOLS.python()
+    run_way = run if alone else run_now
 
     def run_one(one: Way) -> Result:
         with started(python, latency_ms=latency_ms, tls=tls) as variables:
-            return run(replace(one, variables={**one.variables, **variables}))
+            return run_way(replace(one, variables={**one.variables, **variables}))
 
     return run_one
 

@@ -20,8 +20,8 @@ from benchmarks.suites.sqs import (
     way,
 )
 
-LONGEST = 500
-"""Messages at most: five seconds."""
+LONGEST = 300
+"""Messages at most: three seconds."""
 
 
 def measure(plan: Plan) -> Measured:

@@ -28,6 +28,19 @@ def test_ways_run_in_turn_and_a_missing_one_is_left_out_with_its_reason(
     assert measured.skipped == {"c": "no Python >= 3.12"}
 
 
+def test_a_way_that_fails_is_left_out_of_all_rounds() -> None:
+    failing = iter([False, True])
+
+    def run_one(way: Way) -> Result:
+        if way.name == "a" and next(failing):
+            raise RunFailedError("exit 1")
+        return {"messages": 1}
+
+    measured = interleave([Way("a", "m"), Way("b", "m")], 3, run_one)
+    assert [set(one) for one in measured.rounds] == [{"b"}] * 3
+    assert measured.skipped == {"a": "its run failed"}
+
+
 @pytest.mark.process
 def test_a_process_that_tells_no_result_is_an_error_that_names_it() -> None:
     with pytest.raises(RunFailedError, match=r"odd.*no result"):
