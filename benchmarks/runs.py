@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.environments import ROOT, Environment, UnavailableError
+from benchmarks.lock import alone
 from benchmarks.measuring import Result
-
-LOCK = Path(tempfile.gettempdir()) / "bench.lock"
-"""Held for each run, so that two benchmarks on one machine do not disturb one another."""
 
 Round = dict[str, Result]
 """The results of one round, by the way's name."""
@@ -145,14 +140,6 @@ def run_now(way: Way, *, timeout_s: float = 600) -> Result:
     except (IndexError, ValueError):
         why = f"its last line is no result: {done.stdout[-500:]}"
     raise RunFailedError(f"{way.name} ({' '.join(command[1:])}): {why}")
-
-
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Wait until no other benchmark runs on this machine, and keep others waiting."""
-    with LOCK.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _python_of(way: Way) -> Path:
