@@ -17,6 +17,7 @@ from mqtransport.channel.options import ReceiveOptions
 from mqtransport.channel.polling import Poller
 from mqtransport.channel.settling import Settler
 from mqtransport.errors import ChannelError, UsageError
+from mqtransport.limits import is_fifo
 from mqtransport.participants import Consumer, check_participant
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ class ConsumingChannel(Channel):
             tools,
             self._hand,
             self.settle_trouble,
-            linger_s=min(options.ack_linger_s, options.lease_s / 10),
+            # The next message of a group is not delivered before the ack of the last.
+            linger_s=0.0
+            if is_fifo(queue.physical)
+            else min(options.ack_linger_s, options.lease_s / 10),
+            calm=lambda: self._poller.open > 0,
             give_up_s=options.lease_s,
             on_failed=self._keeper.watch,
             on_defect=self._fail,
@@ -265,5 +270,5 @@ class ConsumingChannel(Channel):
             self._hand,
             self.trouble,
             admit=self._intake.admit,
-            on_blocked=self._intake.flush_if_blocked,
+            on_blocked=self._intake.on_blocked,
         )

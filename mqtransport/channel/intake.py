@@ -145,8 +145,13 @@ class Intake:
         self._hand.finish(held, Outcome.LEASE_LOST)
         held.interrupt(Interruption.LEASE_LOST)
 
-    def flush_if_blocked(self) -> None:
-        """Free slots early: nobody else will end soon, so waiting for company is in vain."""
+    def on_blocked(self) -> None:
+        """Free slots early, because the poller waits for some."""
+        self._settler.hasten()
+        self._flush_if_blocked()
+
+    def _flush_if_blocked(self) -> None:
+        """Free slots at once: nobody else will end soon, so waiting for company is in vain."""
         if self._hand.unfinished == 0 and self._blocked():
             self._settler.flush()
 
@@ -191,7 +196,7 @@ class Intake:
         if self._lines.is_followed(held) or self._suspects.at_work(held):
             self._settler.flush()  # they wait for its ack, which must not wait for company
         else:
-            self.flush_if_blocked()
+            self._flush_if_blocked()
 
     def _release(self, held: Held, delay_s: float) -> None:
         """Give a delivery back; of a group also what waits behind it, the last first."""

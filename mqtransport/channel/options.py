@@ -71,7 +71,9 @@ class ReceiveOptions:
         on_invalid: what becomes of a message whose body does not fit the model.
         max_fence_s: on an ordered queue, how long in all a group may wait for retries in place of
             a failed delivery; 0 or more. Beyond it the group is given back to the broker.
-        ack_linger_s: longest wait of an ack for company in its batch.
+        ack_linger_s: longest wait of an ack for company in its batch; less with a short lease,
+            0.05 s while messages wait for a slot, and none on an ordered queue. It halves the
+            requests of a calm queue.
         backoff: delays between polls while the broker cannot be used.
     """
 
@@ -85,7 +87,7 @@ class ReceiveOptions:
     on_unknown: OnRefused = "dead_letter"
     on_invalid: OnRefused = "dead_letter"
     max_fence_s: float = 60.0
-    ack_linger_s: float = 0.1
+    ack_linger_s: float = 0.2
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=1.0, max_s=30.0))
 
     def __post_init__(self) -> None:

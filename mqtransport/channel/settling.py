@@ -19,6 +19,12 @@ from mqtransport.channel.leases import LEASE_SLACK_S
 from mqtransport.errors import BrokerError, BrokerUnavailableError, StaleReceiptError
 from mqtransport.policy import Backoff
 
+BUSY_LINGER_S = 0.05
+"""While somebody waits for a slot, an ack waits for company no longer than a partial poll does."""
+
+SPARED = 2
+"""So many slots of a calm channel are left for what comes while its acks are under way."""
+
 RETRY = Backoff(first_s=0.1, max_s=2.0)
 """Delays between tries of a failed settle."""
 
@@ -31,7 +37,8 @@ class Settler:
         tools: broker, clock, randomness.
         hand: the deliveries; each gets its outcome here.
         trouble: where failed settles are noted.
-        linger_s: longest wait of an ack for company in its batch.
+        linger_s: longest wait of an ack for company in its batch, while the channel is calm.
+        calm: tells whether a poll is open, so that nobody waits for the slot of an ack.
         give_up_s: how long an unconfirmed settle is retried: one lease.
         on_defect: called with what a settle task died of, should one ever die.
         on_failed: called with each delivery whose settle failed and will be tried again.
@@ -45,6 +52,7 @@ class Settler:
         trouble: Trouble,
         *,
         linger_s: float,
+        calm: Callable[[], bool] = lambda: True,
         give_up_s: float,
         on_defect: Callable[[BaseException], None],
         on_failed: Callable[[Held], None] = lambda held: None,
@@ -56,6 +64,11 @@ class Settler:
         self._trouble = trouble
         self._seldom = Seldom(tools.clock)
         self._linger_s = linger_s
+        self._busy_linger_s = min(linger_s, BUSY_LINGER_S)
+        self._calm = calm
+        # So few that a hand of a full batch or a little more is not filled up by waiting acks.
+        spared = SPARED if hand.capacity >= self._max_batch else 0
+        self._calm_batch = min(self._max_batch, hand.capacity - spared)
         self._give_up_s = give_up_s
         self._on_failed = on_failed
         self._on_defect = on_defect
@@ -84,6 +97,13 @@ class Settler:
         if step_s := limits.lease_step_s:
             delay_s = math.ceil(delay_s / step_s) * step_s  # so that equal ones share a call
         self._queue_release(held, delay_s)
+
+    def hasten(self) -> None:
+        """Let no ack wait for company as long as on a calm channel: somebody needs its slot."""
+        timer, loop = self._ack_timer, asyncio.get_running_loop()
+        if timer is not None and timer.when() > loop.time() + self._busy_linger_s:
+            timer.cancel()
+            self._ack_timer = loop.call_later(self._busy_linger_s, self.flush)
 
     def flush(self) -> None:
         """Send all acks now, without waiting for company."""
@@ -123,11 +143,12 @@ class Settler:
 
     def _queue_ack(self, held: Held) -> None:
         self._acks.append(held)
-        if len(self._acks) >= self._max_batch:
+        waiting = len(self._acks)
+        if waiting >= self._max_batch or (waiting >= self._calm_batch and self._calm()):
             self.flush()
         elif self._ack_timer is None:
-            loop = asyncio.get_running_loop()
-            self._ack_timer = loop.call_later(self._linger_s, self.flush)
+            linger_s = self._linger_s if self._calm() else self._busy_linger_s
+            self._ack_timer = asyncio.get_running_loop().call_later(linger_s, self.flush)
 
     def _queue_release(self, held: Held, delay_s: float) -> None:
         self._releases.setdefault(delay_s, []).append(held)

@@ -160,6 +160,18 @@ def test_a_group_is_handled_in_order_one_at_a_time_and_groups_in_parallel(
     play(scene, seed=seed)
 
 
+def test_the_next_message_of_a_group_does_not_wait_for_company_of_the_last_ones_ack() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.app.start()
+        await stage.send("a", 1)
+        await asyncio.sleep(0.05)
+        await stage.send("a", 2)  # stays at the broker until the first is acked
+        await asyncio.sleep(0.07)
+        assert [n for _, n, _ in stage.seen.starts] == [1, 2]
+
+    play(scene)
+
+
 @pytest.mark.parametrize("seed", [None, *range(10)])
 def test_a_failing_head_is_retried_in_place_and_its_tail_waits_unstarted(seed: int | None) -> None:
     async def scene(stage: Stage) -> None:

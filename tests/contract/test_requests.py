@@ -58,6 +58,30 @@ async def test_300_messages_cost_few_receives_and_acks(slowest_s: float, most: i
         check_balanced(channel.counts)
 
 
+async def test_a_calm_consumer_makes_at_most_1_2_requests_per_message() -> None:
+    handled: list[int] = []
+
+    async def handle(body: Number) -> None:
+        handled.append(body.n)
+
+    async with SQSDouble() as double, sqs_app(double.url) as app:
+        double.create_queue("orders")
+        out = await app.create_producing_channel("orders")
+        out.add_producer(producer := Numbers())
+        channel = await app.create_consuming_channel("orders")
+        channel.add_consumer(consumer(handle))
+        await app.start()
+        double.reset_counts()
+        for n in range(100):
+            await producer.produce(n=n)
+            await asyncio.sleep(0.01)  # the traffic that this is about
+        await eventually(lambda: double.counts("orders") == (0, 0, 0), "all deleted")
+
+        assert handled == list(range(100))
+        requests = double.requests["ReceiveMessage"] + double.requests["DeleteMessageBatch"]
+        assert requests <= 125, double.requests  # 120 and an open poll, on a machine that idles
+
+
 async def test_an_idle_consumer_makes_no_request_between_its_polls() -> None:
     async def never(body: Number) -> None:
         raise AssertionError("there is no message")

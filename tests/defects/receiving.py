@@ -157,6 +157,14 @@ DEFECTS = [
         f"{ORDERED}::test_when_the_heads_lease_is_lost_its_tail_is_not_run_before_it",
     ),
     Defect(
+        "the next of a group waits for company of the last one's ack",
+        CONSUMING,
+        "            linger_s=0.0\n",
+        "            linger_s=0.2\n",
+        f"{ORDERED}"
+        "::test_the_next_message_of_a_group_does_not_wait_for_company_of_the_last_ones_ack",
+    ),
+    Defect(
         "a second delivery of a message runs beside the first",
         "mqtransport/channel/lines.py",
         "        return raw.broker_id\n",

@@ -16,9 +16,12 @@ REFUSED = RefusedError("refused")
 
 
 class Bench:
-    def __init__(self, *, linger_s: float = 0.1, give_up_s: float = 30.0) -> None:
+    def __init__(
+        self, *, linger_s: float = 0.1, give_up_s: float = 30.0, capacity: int = 1000
+    ) -> None:
         self.broker = ScriptedBroker()
-        self.hand = Hand(1000)
+        self.hand = Hand(capacity)
+        self.calm = True
         self.defects: list[BaseException] = []
         self.settler = Settler(
             QUEUE,
@@ -26,6 +29,7 @@ class Bench:
             self.hand,
             trouble(self.broker),
             linger_s=linger_s,
+            calm=lambda: self.calm,
             give_up_s=give_up_s,
             on_defect=self.defects.append,
         )
@@ -70,6 +74,56 @@ async def test_ten_acks_leave_at_once_and_the_rest_after_the_linger() -> None:
     await asyncio.sleep(1)
     assert bench.log("ack") == [(0, 10), (0, 10), (0.1, 3)]
     assert bench.outcomes == {"acked": 23}
+
+
+@virtually
+async def test_while_messages_wait_for_slots_an_ack_waits_50_ms_for_company() -> None:
+    bench = Bench(linger_s=0.2)
+    bench.calm = False
+    bench.settler.ack(*bench.take())
+    await asyncio.sleep(1)
+    assert bench.log("ack") == [(0.05, 1)]
+
+
+@virtually
+async def test_acks_that_wait_on_a_calm_channel_hurry_once_a_slot_is_missed() -> None:
+    bench = Bench(linger_s=0.2)
+    first, second = bench.take(2)
+    bench.settler.ack(first)
+    await asyncio.sleep(0.01)
+    bench.settler.hasten()
+    await asyncio.sleep(0.02)
+    bench.settler.hasten()  # which puts nothing off
+    bench.settler.ack(second)
+    await asyncio.sleep(1)
+    assert bench.log("ack") == [(0.06, 2)]
+
+
+@virtually
+async def test_hurry_prolongs_no_linger() -> None:
+    bench = Bench(linger_s=0.03)
+    bench.settler.ack(*bench.take())
+    bench.settler.hasten()
+    await asyncio.sleep(1)
+    assert bench.log("ack") == [(0.03, 1)]
+
+
+@pytest.mark.parametrize(
+    ("capacity", "calm", "at_once"), [(10, True, 8), (10, False, 10), (12, True, 10), (5, True, 5)]
+)
+@virtually
+async def test_waiting_acks_leave_two_slots_of_a_calm_channel(
+    capacity: int, calm: bool, at_once: int
+) -> None:
+    bench = Bench(capacity=capacity)
+    bench.calm = calm
+    for one in bench.take(at_once - 1):
+        bench.settler.ack(one)
+    await asyncio.sleep(0.01)
+    assert bench.log("ack") == []
+    bench.settler.ack(*bench.take())
+    await asyncio.sleep(0.01)
+    assert bench.log("ack") == [(0.01, at_once)]
 
 
 @virtually
