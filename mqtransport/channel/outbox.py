@@ -28,6 +28,7 @@ class Entry:
         message: the packed message.
         size_bytes: what it counts towards limits.
         waiter: the caller who waits for the confirmation; None for buffered messages.
+        timeout_s: how long that caller waits, for its error.
         failures: failed attempts so far.
         in_flight: whether a request that carries it has started and not ended.
         maybe_sent: whether an earlier attempt may have reached the broker.
@@ -40,6 +41,7 @@ class Entry:
     message: Outgoing
     size_bytes: int
     waiter: asyncio.Future[None] | None = None
+    timeout_s: float = 0.0
     failures: int = 0
     in_flight: bool = False
     maybe_sent: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,10 @@ from mqtransport.channel.outgoing import (
     export_record,
     import_record,
 )
+from mqtransport.channel.queue_limit import QueueLimit
 from mqtransport.channel.sender import Sender
 from mqtransport.clock import new_id
 from mqtransport.errors import (
-    BrokerError,
     ClosedError,
     NotStartedError,
     SendError,
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
 
 PACK_INLINE_CHARS = 256 * 1024
 """Larger bodies are packed in a thread: compressing a MiB would hold the loop up for 0.1 s."""
-
-LIMIT_EVERY_S = 10.0
-"""A queue whose limit may have been lowered is asked for it at most once in so many seconds."""
 
 
 class ProducingChannel(Channel):
@@ -58,8 +54,7 @@ class ProducingChannel(Channel):
         self._packer = Packer(queue.name, queue.max_message_bytes, tools.clock, fifo)
         self._producers: dict[str, Producer[Any]] = {}
         self._sender = Sender(queue, tools, options, self.trouble, self._refit)
-        self._asking = asyncio.Lock()
-        self._asked_at = -math.inf
+        self._limit = QueueLimit(queue, tools, self.trouble)
 
     @property
     def options(self) -> SendOptions:
@@ -253,13 +248,17 @@ class ProducingChannel(Channel):
     async def _submit(self, name: str, text: str, message_id: str, extras: SendExtras) -> Sent:
         self._refuse_if_closed()
         self._refuse_other_loop()
-        started = self._tools.clock.monotonic()
-        entry = await self._pack(name, text, message_id, extras)
-        self._refuse_if_closed()  # packing may have taken a while
-        timeout_s = self._options.send_timeout_s - (self._tools.clock.monotonic() - started)
-        if self.failure is not None:
+        timeout_s = self._options.send_timeout_s
+        if len(text) <= PACK_INLINE_CHARS:
+            entry = self._packer.pack(name, text, message_id, extras)
+        else:
+            started = self._tools.clock.monotonic()
+            entry = await self._pack(name, text, message_id, extras)
+            timeout_s -= self._tools.clock.monotonic() - started
+            self._refuse_if_closed()  # that took a while
+        if self._failure is not None:
             why = "the channel died; restart the app"
-            raise self._never_sent(name, message_id, why) from self.failure
+            raise self._never_sent(name, message_id, why) from self._failure
         if self._options.confirm:
             await self._sender.send(entry, timeout_s)
             return Sent(message_id, "confirmed")
@@ -285,7 +284,8 @@ class ProducingChannel(Channel):
             None if it fits now; else why it does not, or "" if its size is not the reason.
         """
         if entry.size_bytes <= self._packer.max_bytes:
-            await self._ask_for_limit()
+            await self._limit.ask()
+            self._packer = replace(self._packer, max_bytes=self._limit.max_bytes)
         if entry.size_bytes <= self._packer.max_bytes or entry.as_is:
             return ""  # a dead letter copy is made anew when its message comes again
         message = entry.message
@@ -300,28 +300,6 @@ class ProducingChannel(Channel):
             return str(error)
         self._sender.outbox.repack(entry, packed.message, packed.size_bytes)
         return None
-
-    async def _ask_for_limit(self) -> None:
-        """Ask the broker for the queue's size limit, at most once in LIMIT_EVERY_S."""
-        async with self._asking:
-            now = self._tools.clock.monotonic()
-            if now - self._asked_at < LIMIT_EVERY_S:
-                return
-            self._asked_at = now
-            try:
-                info = await self._tools.broker.describe(self.queue.physical)
-            except BrokerError as error:
-                self.trouble.bad(error)
-                return
-            found = info.max_message_bytes
-            if found is not None and found < self._packer.max_bytes:
-                self.logger.warning(
-                    "queue %r: its size limit was lowered from %d to %d bytes",
-                    self.name,
-                    self._packer.max_bytes,
-                    found,
-                )
-                self._packer = replace(self._packer, max_bytes=found)
 
     def launch(self, on_failure: Callable[[Channel], None]) -> None:
         """Start sending; ``on_failure`` is called once if the main task ever dies."""

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from mqtransport.broker import Broker
 from mqtransport.channel.base import QueueRef, Tools, Trouble
+from mqtransport.channel.deadlines import Deadlines
 from mqtransport.channel.landing import Landing
 from mqtransport.channel.options import SendOptions
 from mqtransport.channel.ordered_outbox import OrderedOutbox
@@ -56,6 +57,7 @@ class Sender:
             max_messages=options.max_buffered, max_bytes=options.max_buffered_bytes
         )
         self._landing = Landing(queue, tools, options, trouble, self.outbox, refit)
+        self._deadlines = Deadlines(self._expire)
         self._wake = asyncio.Event()
         self._room: deque[asyncio.Future[None]] = deque()
         self._in_flight = 0
@@ -85,21 +87,34 @@ class Sender:
         self.require_running()
         if self._trouble.error is not None and self._trouble.error.fatal:
             self._landing.resume_at = -math.inf  # somebody waits: ask now, to answer now
-        waiter = entry.waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        due = loop.time() + timeout_s
+        entry.timeout_s = timeout_s
+        if not self.outbox.has_room(entry.size_bytes):
+            await self._wait_for_a_place(entry, due)
+        waiter = entry.waiter = loop.create_future()
+        self.put(entry)
+        self._deadlines.add(entry, due)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._wait_for_room(entry.size_bytes, confirmed=True)
-                if not self._accepting:
-                    raise self._error(entry, "the channel was stopped", "not_sent")
-                self.put(entry)
-                await waiter
-        except TimeoutError:
-            if not waiter.cancelled() and waiter.done():
-                waiter.result()  # it was decided in the very moment in which time ran out
-                return
-            raise self._timed_out(entry, timeout_s) from self._trouble.error
-        finally:
+            await waiter
+        except asyncio.CancelledError:
             self._withdraw(entry)
+            raise
+        finally:
+            self._deadlines.discard(entry)
+
+    async def _wait_for_a_place(self, entry: Entry, due: float) -> None:
+        try:
+            async with asyncio.timeout_at(due):
+                await self._wait_for_room(entry.size_bytes, confirmed=True)
+        except TimeoutError:
+            self._release_room()  # it may have been given a turn, which is the next one's now
+            raise self._timed_out(entry) from self._trouble.error
+        except asyncio.CancelledError:
+            self._release_room()
+            raise
+        if not self._accepting:
+            raise self._error(entry, "the channel was stopped", "not_sent")
 
     async def buffer(self, entry: Entry, timeout_s: float) -> None:
         """Put one message into the buffer, waiting for room.
@@ -142,6 +157,7 @@ class Sender:
         self._accepting, self._draining = True, False
         self._in_flight = 0
         self._landing.resume_at = -math.inf
+        self._deadlines.clear()
 
     def drain(self) -> None:
         """Let :meth:`run` end as soon as the outbox is empty."""
@@ -151,6 +167,7 @@ class Sender:
     def close(self) -> None:
         """Fail every caller who still waits; buffered messages stay for export."""
         self._accepting = False
+        self._deadlines.clear()
         for entry in list(self.outbox):
             if entry.waiter is not None:
                 stopped = self._error(entry, "the channel was stopped", outcome_of(entry))
@@ -236,6 +253,12 @@ class Sender:
             self._wake.set()
             self._release_room()
 
+    def _expire(self, entry: Entry) -> None:
+        """The time of its caller is over. In flight, its result is ignored."""
+        if entry.waiter is not None and not entry.waiter.done():
+            self._landing.give_up(entry, self._timed_out(entry))
+            self._release_room()
+
     def _withdraw(self, entry: Entry) -> None:
         """Its caller is gone. In flight, its result is ignored; else it never leaves."""
         if entry.waiter is not None and entry.waiter.done() and not entry.waiter.cancelled():
@@ -268,9 +291,11 @@ class Sender:
                 f"call app.start() first"
             )
 
-    def _timed_out(self, entry: Entry, timeout_s: float) -> SendError:
-        last = f"; last error: {self._trouble.error}" if self._trouble.error else ""
-        return self._error(entry, f"not confirmed within {timeout_s:g} s{last}", outcome_of(entry))
+    def _timed_out(self, entry: Entry) -> SendError:
+        cause = self._trouble.error
+        last = f"; last error: {cause}" if cause else ""
+        why = f"not confirmed within {entry.timeout_s:g} s{last}"
+        return self._error(entry, why, outcome_of(entry), cause)
 
     def _error(
         self, entry: Entry, why: str, outcome: Outcome, cause: BrokerError | None = None
