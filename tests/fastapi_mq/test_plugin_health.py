@@ -4,17 +4,19 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, FastAPI
-from httpx import AsyncClient
+from fastapi import APIRouter, Depends, FastAPI
+from httpx import ASGITransport, AsyncClient
 from plugin_doubles import (
     CANARIES,
     Order,
     ScriptedBroker,
+    client_of,
     creating,
     eventually,
     secretive,
     serving,
 )
+from starlette.routing import Match
 
 from fastapi_mq import FastMQ, MQApp, Producer
 from fastapi_mq.health import HealthCheck
@@ -245,6 +247,48 @@ async def test_get_and_head_answer_with_type_and_no_store(
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("application/health+json")
     assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/health/mq", "/{tenant}/health"])
+@pytest.mark.parametrize("root_path", ["", "/proxied"])
+async def test_the_endpoints_are_found_below_prefixes(
+    broker: ScriptedBroker, root_path: str, path: str
+) -> None:
+    app = FastAPI()
+    mq = FastMQ(create=creating(broker))
+    mq.producer("orders", Order)
+    app.router.lifespan_context = mq.lifespan
+    inner, outer = APIRouter(), APIRouter()
+    inner.include_router(mq.health_router(path), prefix="/b")
+    outer.include_router(inner, prefix="/{version}")
+    app.include_router(outer)
+    actual = path.format(tenant="acme")
+    transport = ASGITransport(app, root_path=root_path)
+    async with serving(app), AsyncClient(transport=transport, base_url="http://test") as client:
+        for suffix in ("", "/live", "/ready"):
+            found = await ask(client, f"{root_path}/v1/b{actual}{suffix}")
+            assert found == (200, {"status": "pass"})
+        assert (await client.get(f"/v1{actual}")).status_code == 404
+
+
+async def test_other_requests_do_not_try_the_health_routes() -> None:
+    tried: list[str] = []
+
+    def matches(scope: dict[str, Any]) -> tuple[Match, dict[str, Any]]:
+        tried.append(scope["path"])
+        return Match.NONE, {}
+
+    app = FastAPI()
+    router = FastMQ().health_router()
+    for route in router.routes:
+        route.matches = matches
+    app.include_router(router)
+    app.post("/orders")(lambda: None)
+    async with client_of(app) as client:
+        assert (await client.post("/orders")).status_code == 200
+        assert tried == []
+        assert (await client.get("/health/mq/live")).status_code == 404
+        assert "/health/mq/live" in tried
 
 
 async def test_the_paths_can_be_moved(broker: ScriptedBroker) -> None:
