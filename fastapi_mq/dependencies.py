@@ -53,6 +53,18 @@ MQ = Annotated[MQApp, Depends(get_mq)]
 """Annotate a route's parameter with it to get the running MQApp."""
 
 
+class _OfTheProducer:
+    """A method that the producer has and its dependency has not; says so when it is used."""
+
+    def __get__(self, dependency: "ProducerDependency[Any] | None", owner: type) -> Any:
+        if dependency is None:
+            return self
+        raise UsageError(
+            f"this is the dependency, not the producer; take the producer in a route: "
+            f"producer: Annotated[Producer[{dependency.model.__name__}], Depends(...)]"
+        )
+
+
 @dataclass(frozen=True)
 class ProducerDependency(Generic[M]):
     """Hands out the producer of one kind of message; made by ``mq.producer(...)``.
@@ -70,13 +82,8 @@ class ProducerDependency(Generic[M]):
     model: type[M]
     name: str
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("send", "produce", "send_many"):
-            raise UsageError(
-                f"this is the dependency, not the producer; take the producer in a route: "
-                f"producer: Annotated[Producer[{self.model.__name__}], Depends(...)]"
-            )
-        raise AttributeError(name)
+    # Of the producer. No __getattr__: it would be asked for __wrapped__ on each request.
+    send = produce = send_many = _OfTheProducer()
 
     async def __call__(self, connection: HTTPConnection) -> Producer[Any]:
         """Return the running producer.
