@@ -13,7 +13,15 @@ from typing import Protocol, cast
 from benchmarks.report import Section
 from benchmarks.runs import Measured, Plan
 
-NAMES = ("full_queue", "latency", "trickle", "idle", "tls", "growth")
+NAMES = (
+    "full_queue",
+    "latency",
+    "trickle",
+    "idle",
+    "tls",
+    "growth",
+    "embedded",
+)
 
 
 class Suite(Protocol):
