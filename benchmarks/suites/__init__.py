@@ -20,6 +20,7 @@ NAMES = (
     "idle",
     "tls",
     "growth",
+    "memory",
     "embedded",
 )
 
