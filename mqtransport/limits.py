@@ -26,6 +26,9 @@ REMEMBERED_S = 300.0
 """How long dedup ids and attempt ids count: 5 minutes (AWS, SendMessage:
 MessageDeduplicationId; ReceiveMessage: ReceiveRequestAttemptId)."""
 
+SHORT_CHARS = 32
+"""The verdict on an attribute whose value is no longer than this is remembered."""
+
 # Anything outside #x9 #xA #xD #x20-#xD7FF #xE000-#xFFFD #x10000-#x10FFFF (AWS, SendMessage).
 _ILLEGAL = re.compile(r"[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 _LEGAL_ASCII = bytes([*b"\t\n\r", *range(0x20, 0x80)])
@@ -47,17 +50,16 @@ def illegal_character(text: str) -> str | None:
 
 def size_bytes(body: str, attributes: Mapping[str, Attribute]) -> int:
     """Return what SQS counts towards the limit: the body, and names, types and values."""
-    total = _content_bytes(body)
+    total = len(body) if body.isascii() else _utf8_bytes(body)
     for name, (data_type, value) in attributes.items():
-        total += len(name) + len(data_type) + _content_bytes(value)
+        plain = value.isascii() or isinstance(value, bytes)
+        total += len(name) + len(data_type) + (len(value) if plain else _utf8_bytes(value))
     return total
 
 
-def _content_bytes(content: str | bytes) -> int:
-    if isinstance(content, bytes) or content.isascii():
-        return len(content)
+def _utf8_bytes(text: str | bytes) -> int:
     # surrogatepass: a lone surrogate is refused as a character, it must not break counting.
-    return len(content.encode("utf-8", "surrogatepass"))
+    return len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else len(text)
 
 
 def why_refused(
@@ -107,18 +109,30 @@ def _why_attributes_refused(attributes: Mapping[str, Attribute]) -> str | None:
     if len(attributes) > MAX_ATTRIBUTES:
         return f"it has {len(attributes)} attributes; the limit is {MAX_ATTRIBUTES}"
     for name, (data_type, value) in attributes.items():
-        if why := _why_label_refused(name, data_type):
+        look = _why_short_refused if len(value) <= SHORT_CHARS else _why_attribute_refused
+        if why := look(name, data_type, value):
             return why
-        if not value:
-            return f"attribute {name!r} is empty"
-        if isinstance(value, bytes) != data_type.startswith("Binary"):
-            return f"attribute {name!r} has a value that does not fit its type {data_type!r}"
-        if isinstance(value, str) and (found := illegal_character(value)):
-            return f"attribute {name!r} contains {found}, which SQS does not carry"
     return None
 
 
-@lru_cache(maxsize=256)  # a process sends the same few over and over; 0.4 us each
+def _why_attribute_refused(name: str, data_type: str, value: str | bytes) -> str | None:
+    if why := _why_label_refused(name, data_type):
+        return why
+    if not value:
+        return f"attribute {name!r} is empty"
+    if isinstance(value, bytes) != data_type.startswith("Binary"):
+        return f"attribute {name!r} has a value that does not fit its type {data_type!r}"
+    if isinstance(value, str) and (found := illegal_character(value)):
+        return f"attribute {name!r} contains {found}, which SQS does not carry"
+    return None
+
+
+# A process sends the same few names, types and short values over and over: looking them up takes
+# 0.1 us, looking at them 0.4.
+_why_short_refused = lru_cache(maxsize=1024)(_why_attribute_refused)
+
+
+@lru_cache(maxsize=256)
 def _why_label_refused(name: str, data_type: str) -> str | None:
     if not _ATTRIBUTE_NAME.match(name) or name.lower().startswith(("aws.", "amazon.")):
         return f"{name!r} is no legal attribute name"

@@ -85,12 +85,14 @@ class LeasingQueue(ABC):
         max_message_bytes: its size limit.
 
     Attributes:
+        fifo: whether it is an ordered one.
         options: as last declared.
         dead_letters: the queue named by ``options.dead_letter_queue``.
     """
 
     def __init__(self, name: str, *, max_message_bytes: int) -> None:
         self.name = name
+        self.fifo = is_fifo(name)
         self.max_message_bytes = max_message_bytes
         self.options = QueueOptions()
         self.dead_letters: LeasingQueue | None = None
@@ -138,7 +140,7 @@ class LeasingQueue(ABC):
             lease_s=self.options.lease_s,
             max_receive_count=self.options.max_receive_count if dead else None,
             dead_letter_queue=dead,
-            fifo=is_fifo(self.name),
+            fifo=self.fifo,
             delay_s=0.0,
         )
 

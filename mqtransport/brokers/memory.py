@@ -135,9 +135,10 @@ class MemoryBroker(Broker):
         sizes = [limits.size_bytes(item.body, item.attributes) for item in batch]
         CHECKS.total(queue, sizes)
         answers = [self._put(target, item, size) for item, size in zip(batch, sizes, strict=True)]
+        waiters = self._waiters[queue]
         for answer in answers:
-            if isinstance(answer, str):
-                self._waiters[queue].wake_one()
+            if isinstance(answer, str) and not waiters.wake_one():
+                break  # nobody waits
         return answers
 
     async def receive(  # noqa: D102
@@ -221,16 +222,16 @@ class MemoryBroker(Broker):
         if why := limits.why_refused(
             item,
             max_bytes=target.max_message_bytes,
-            fifo=limits.is_fifo(target.name),
+            fifo=target.fifo,
             counted_bytes=size_bytes,
         ):
             return CHECKS.refused("send", target.name, why)
         message = Message(
-            id=new_id(self._random),
-            body=item.body,
-            attributes=MappingProxyType(dict(item.attributes)),
-            group=item.group,
-            sent_at=self._clock.time(),
+            new_id(self._random),
+            item.body,
+            MappingProxyType(dict(item.attributes)),
+            item.group,
+            self._clock.time(),
         )
         return target.send(
             message,
