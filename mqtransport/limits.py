@@ -95,9 +95,10 @@ def why_refused_but_attributes(
         return f"it has {counted_bytes} bytes with its attributes; the limit is {max_bytes}"
     if message.delay_s is not None and not 0 <= message.delay_s <= MAX_DELAY_S:
         return f"delay_s is {message.delay_s}; it must be 0 to {MAX_DELAY_S:.0f}"
-    for label, value in (("group", message.group), ("dedup_id", message.dedup_id)):
-        if value is not None and not _GROUP.match(value):
-            return f"{label} must be 1 to 128 letters, digits or punctuation"
+    if message.group is not None and not _GROUP.match(message.group):
+        return "group must be 1 to 128 letters, digits or punctuation"
+    if message.dedup_id is not None and not _GROUP.match(message.dedup_id):
+        return "dedup_id must be 1 to 128 letters, digits or punctuation"
     if fifo and message.group is None:
         return "an ordered (*.fifo) queue needs a group; pass group="
     if fifo and message.delay_s is not None:

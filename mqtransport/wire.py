@@ -37,6 +37,10 @@ MAX_DECOMPRESSED_BYTES = 8 * 1024 * 1024
 _T = TypeVar("_T")
 _ON = Attribute("String", "on")
 _OFF = Attribute("String", "off")
+# What the attributes of an uncompressed message count beside its name and its facts.
+_FRAME_BYTES = size_bytes(
+    "", {NAME: Attribute("String", ""), COMPRESSION: _OFF, FACTS: Attribute("String", "")}
+)
 _MESSAGE_ID = re.compile(r"[!-~]{1,128}\Z")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 # json.dumps makes an encoder at each call, which takes 1.5 us.
@@ -93,7 +97,7 @@ def pack(
     """Return body, attributes and size of a message on the wire.
 
     Args:
-        name: the message name.
+        name: the message name; ASCII, as the facts.
         text: the body, a JSON object as text.
         facts: the text of the ``MQ`` attribute: :func:`new_facts` or :func:`pack_facts`.
         max_bytes: the queue's size limit; above it the body is compressed. What is still too
@@ -106,7 +110,7 @@ def pack(
         COMPRESSION: _OFF,
         FACTS: Attribute("String", facts),
     }
-    size = size_bytes(text, attributes)
+    size = size_bytes(text, {}) + _FRAME_BYTES + len(name) + len(facts)
     if size <= max_bytes:
         return text, attributes, size
     attributes[COMPRESSION] = _ON

@@ -97,7 +97,7 @@ class Landing:
 
     def _proven(self, result: object) -> str | BrokerError:
         """Take nothing but a broker's id for a confirmation."""
-        if isinstance(result, BrokerError) or (isinstance(result, str) and result):
+        if (isinstance(result, str) and result) or isinstance(result, BrokerError):
             return result
         return lost_reply("the answer holds no message id", self._queue.name)
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import repeat
 from typing import Any, NoReturn
 
@@ -239,8 +240,11 @@ def _json_of(message: BaseModel) -> str:
     return message.model_dump_json(by_alias=True)
 
 
+_is_sound_name = lru_cache(maxsize=256)(wire.is_message_name)
+
+
 def _check_words(name: object, message_id: object, extras: SendExtras) -> None:
-    if not isinstance(name, str) or not wire.is_message_name(name):
+    if not isinstance(name, str) or not _is_sound_name(name):
         raise UsageError(
             f"{name!r} is no message name; it has 1 to 128 letters, digits, dots, dashes or "
             f"underscores"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -143,20 +143,26 @@ class ProducingChannel(Channel):
             text = self._packer.text_of_body(name, body, message_id)
         return await self._submit(name, text, message_id, extras)
 
-    async def submit_fields(self, producer: Producer[Any], fields: Mapping[str, Any]) -> Sent:
-        """Send a message given by its fields; ``Producer.produce`` is the way to call it."""
+    def submit_fields(
+        self, producer: Producer[Any], fields: Mapping[str, Any]
+    ) -> Coroutine[Any, Any, Sent]:
+        """Send a message given by its fields; ``Producer.produce`` is the way to call it.
+
+        Like :meth:`submit_model` it is no coroutine function, but returns the coroutine of the
+        sending itself: one between them would be one more to make and to pass through.
+        """
         message_id = self._new_id()
         text = self._packer.text_of_fields(producer.name, producer.Model, message_id, fields)
-        return await self._submit(producer.name, text, message_id, NO_EXTRAS)
+        return self._submit(producer.name, text, message_id, NO_EXTRAS)
 
-    async def submit_model(
+    def submit_model(
         self, producer: Producer[Any], message: BaseModel, extras: SendExtras = NO_EXTRAS
-    ) -> Sent:
+    ) -> Coroutine[Any, Any, Sent]:
         """Send a message given as a model; ``Producer.send`` is the way to call it."""
         message_id = extras.message_id or self._new_id()
         self._packer.check_model(producer, message, message_id)
         text = self._packer.text_of_model(producer.name, message, message_id)
-        return await self._submit(producer.name, text, message_id, extras)
+        return self._submit(producer.name, text, message_id, extras)
 
     async def submit_many(
         self, producer: Producer[Any], messages: Sequence[BaseModel]

@@ -57,6 +57,9 @@ class Sender:
             max_messages=options.max_buffered, max_bytes=options.max_buffered_bytes
         )
         self._landing = Landing(queue, tools, options, trouble, self.outbox, refit)
+        # Kept, because finding it out asks the operating system for the process's id on Python
+        # 3.11; None while closed.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = Deadlines(self._expire)
         self._wake = asyncio.Event()
         self._room: deque[asyncio.Future[None]] = deque()
@@ -87,7 +90,7 @@ class Sender:
         self.require_running()
         if self._trouble.error is not None and self._trouble.error.fatal:
             self._landing.resume_at = -math.inf  # somebody waits: ask now, to answer now
-        loop = asyncio.get_running_loop()
+        loop = self._loop or asyncio.get_running_loop()
         due = loop.time() + timeout_s
         entry.timeout_s = timeout_s
         if not self.outbox.has_room(entry.size_bytes):
@@ -155,6 +158,7 @@ class Sender:
     def open(self) -> None:
         """Accept messages to be confirmed; :meth:`run` is about to start."""
         self._accepting, self._draining = True, False
+        self._loop = asyncio.get_running_loop()
         self._in_flight = 0
         self._landing.resume_at = -math.inf
         self._deadlines.clear()
@@ -166,7 +170,7 @@ class Sender:
 
     def close(self) -> None:
         """Fail every caller who still waits; buffered messages stay for export."""
-        self._accepting = False
+        self._accepting, self._loop = False, None
         self._deadlines.clear()
         for entry in list(self.outbox):
             if entry.waiter is not None:
