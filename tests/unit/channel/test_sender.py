@@ -289,6 +289,27 @@ async def test_a_confirmation_in_the_last_moment_is_a_confirmation() -> None:
             assert (delay_s > 3.0) <= (found is not None)
 
 
+@virtually
+async def test_a_reply_in_the_round_of_the_time_limit_leaves_the_outcome_unknown() -> None:
+    async with sending() as bench:
+        loop = asyncio.get_running_loop()
+        answered = loop.create_future()
+
+        async def answer(*_: object) -> list[str]:
+            await answered
+            return ["id"]
+
+        bench.sender._broker.send = answer  # type: ignore[method-assign, assignment]
+        task = bench.send(entry(), 3.0)
+        await asyncio.sleep(1)
+        # In the same round of the loop as the time limit: the reply is read in the next one.
+        loop.call_later(2.0 - 1e-7, answered.set_result, None)
+        (found,) = await ended(task)
+        assert bench.sender.confirmed == 1
+        assert isinstance(found, SendError)
+        assert found.outcome == "unknown"
+
+
 # -- cancellation ---------------------------------------------------------------------------
 
 
