@@ -1,7 +1,8 @@
 """One queue of the memory broker: pure state, no waiting, told the time by its caller.
 
 A message is in one place at a time: ready, hidden (by a delay or a lease), or gone. What is
-hidden lies in a heap by the moment it comes back; ``advance`` moves what is due. Which message is
+hidden stands in a row by the moment it comes back, or, if it comes back before the last of the
+row, in a heap; ``advance`` moves what is due. Which message is
 next is the queue's kind: standard here, ordered in :mod:`mqtransport.brokers._ordered_queue`.
 """
 
@@ -21,8 +22,8 @@ from mqtransport.message import Attribute, RawDelivery
 # follows the first within a retry; 10,000 later acks are far beyond that.
 _ACKED_REMEMBERED = 10_000
 
-# Below this many entries, clearing the heap of those that no longer count is not worth it.
-_HEAP_SLACK = 64
+# Below this many entries, removing those that no longer count is not worth it.
+_SLACK = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +40,7 @@ class Message:
         first_received_at: Unix seconds, None before the first delivery.
         received_at: monotonic seconds of the latest delivery.
         receipt: of the delivery in hand, None while there is none.
-        ticket: number of its entry in the heap that counts, 0 while it is not hidden.
+        ticket: number of its entry in row or heap that counts, 0 while it is not hidden.
         sequence: its place in the order of sends, on ordered queues.
     """
 
@@ -54,6 +55,10 @@ class Message:
     receipt: str | None = None
     ticket: int = 0
     sequence: int = 0
+
+
+_Hidden = tuple[float, int, Message]
+"""When it comes back, which of its entries this is, and what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,9 @@ class LeasingQueue(ABC):
         self.max_message_bytes = max_message_bytes
         self.options = QueueOptions()
         self.dead_letters: LeasingQueue | None = None
-        self._hidden: list[tuple[float, int, Message]] = []
+        # Nearly all are leases of one length, each of which ends after the one before it.
+        self._row: deque[_Hidden] = deque()
+        self._heap: list[_Hidden] = []
         self._hidden_count = 0
         self._tickets = 0
         self._leased: dict[str, Message] = {}
@@ -125,9 +132,8 @@ class LeasingQueue(ABC):
 
     def next_due(self) -> float | None:
         """Return when the next hidden message comes back, monotonic; None if none does."""
-        while self._hidden and self._hidden[0][1] != self._hidden[0][2].ticket:
-            heapq.heappop(self._hidden)
-        return self._hidden[0][0] if self._hidden else None
+        first = self._first_hidden()
+        return None if first is None else first[0]
 
     def info(self) -> QueueInfo:
         """Return the queue's limits and counts."""
@@ -155,9 +161,8 @@ class LeasingQueue(ABC):
 
     def advance(self, now: float) -> None:
         """Make ready what is due: delays that are over, leases that ended."""
-        while (due := self.next_due()) is not None and due <= now:
-            _, _, message = heapq.heappop(self._hidden)
-            self._show(message)
+        while (first := self._first_hidden()) is not None and first[0] <= now:
+            self._show(first[2])  # after which its entry no longer counts
 
     def held_since(self, receipt: str) -> float | None:
         """Return when the delivery was made, monotonic; None if it is over."""
@@ -217,11 +222,27 @@ class LeasingQueue(ABC):
         self._tickets += 1
         message.ticket = self._tickets
         # Entries that no longer count keep their messages alive: an acked message would stay
-        # until its lease would have ended. Half of the heap at most may be such.
-        if len(self._hidden) > 2 * self._hidden_count + _HEAP_SLACK:
-            self._hidden = [entry for entry in self._hidden if entry[1] == entry[2].ticket]
-            heapq.heapify(self._hidden)
-        heapq.heappush(self._hidden, (until, message.ticket, message))
+        # until its lease would have ended. Half of them at most may be such.
+        if len(self._row) + len(self._heap) > 2 * self._hidden_count + _SLACK:
+            self._row = deque(entry for entry in self._row if entry[1] == entry[2].ticket)
+            self._heap = [entry for entry in self._heap if entry[1] == entry[2].ticket]
+            heapq.heapify(self._heap)
+        entry = (until, message.ticket, message)
+        if self._row and until < self._row[-1][0]:
+            heapq.heappush(self._heap, entry)
+        else:
+            self._row.append(entry)
+
+    def _first_hidden(self) -> _Hidden | None:
+        """Return the entry of what comes back next, None if nothing does."""
+        row, heap = self._row, self._heap
+        while row and row[0][1] != row[0][2].ticket:
+            row.popleft()
+        while heap and heap[0][1] != heap[0][2].ticket:
+            heapq.heappop(heap)
+        if row and heap:
+            return min(row[0], heap[0])
+        return row[0] if row else heap[0] if heap else None
 
     def _unhide(self, message: Message) -> None:
         self._hidden_count -= 1
@@ -250,7 +271,7 @@ class MemoryQueue(LeasingQueue):
         taken: list[RawDelivery] = []
         while self._ready and len(taken) < terms.max_messages:
             message = self._ready.popleft()
-            if not self._dead_lettered(message, terms.now):
+            if self.dead_letters is None or not self._dead_lettered(message, terms.now):
                 taken.append(self._lease(message, terms))
         return taken
 

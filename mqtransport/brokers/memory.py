@@ -173,7 +173,7 @@ class MemoryBroker(Broker):
     async def ack(  # noqa: D102
         self, queue: str, receipts: Sequence[str]
     ) -> list[BrokerError | None]:
-        await self._enter("ack")
+        self._check_open("ack")  # and no suspension: what can be acked has been received
         CHECKS.batch("ack", queue, receipts)
         target = self._advanced("ack", queue)
         answers: list[BrokerError | None] = [

@@ -265,5 +265,5 @@ class WaitsBlindly(With):
             return None
 
         def advance(self, now: float) -> None:
-            while (due := super().next_due()) is not None and due <= now:
-                self._show(self._hidden[0][2])
+            while (first := self._first_hidden()) is not None and first[0] <= now:
+                self._show(first[2])

@@ -48,8 +48,8 @@ class _Forgetful(MemoryQueue):
         return None
 
     def advance(self, now: float) -> None:
-        while (due := super().next_due()) is not None and due <= now:
-            self._show(self._hidden[0][2])
+        while (first := self._first_hidden()) is not None and first[0] <= now:
+            self._show(first[2])
 
 
 @caught_by("a_waiting_receive_wakes_when_a_lease_ends")
