@@ -181,12 +181,11 @@ def read_name(attributes: Mapping[str, Attribute], known: Container[str] = ()) -
         MalformedMessageError: ``Name`` is missing or illegal, or ``Compression`` is neither on
             nor off; without it the body is plain.
     """
-    name = _text(attributes, NAME)
+    name, compression = _text(attributes, NAME), _text(attributes, COMPRESSION)
     if name is None:
         raise MalformedMessageError(f"there is no {NAME!r} attribute")
     if name not in known and not is_message_name(name):
         raise MalformedMessageError(f"{name[:40]!r} is no legal message name")
-    compression = _text(attributes, COMPRESSION)
     if compression not in ("off", "on", None):
         raise MalformedMessageError(f"the {COMPRESSION!r} attribute is neither on nor off")
     return name, compression == "on"

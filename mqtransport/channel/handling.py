@@ -12,7 +12,7 @@ import asyncio
 import inspect
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -100,7 +100,7 @@ class Handling:
                 if held.name == wire.ACCESS_CHECK:
                     self._settler.ack(held)
                     return True
-                if held.attempt > self._delivery_limit:
+                if held.raw.attempt + held.retries > self._delivery_limit:
                     self._check_delivery_count(held)
                 call = self.calls.get(held.name)
                 if call is None:
@@ -109,11 +109,14 @@ class Handling:
                 body = _validate(call.model, text)
                 if call.wants_delivery:
                     held.delivery = self._delivery(held, held.name)
-                if self._slots is None:
-                    await self._run(held, call, body)
-                else:
-                    async with self._slots:
-                        await self._run(held, call, body)
+                if self._slots is not None:
+                    await self._slots.acquire()
+                try:
+                    await self._start(held, call, body)
+                finally:
+                    held.run_until = math.inf
+                    if self._slots is not None:
+                        self._slots.release()
             except asyncio.CancelledError as cancelled:
                 if cancelled_from_outside(held):
                     raise
@@ -168,17 +171,14 @@ class Handling:
             dead_letter=facts.dead_letter,
         )
 
-    async def _run(self, held: Held, call: Call, body: BaseModel) -> None:
+    def _start(self, held: Held, call: Call, body: BaseModel) -> Awaitable[Any]:
+        """Call the consumer; what it returns is to be awaited."""
         held.started = True
         held.run_until = self._clock.monotonic() + self._max_processing_s
         self._on_run(held)
-        try:
-            if call.threaded:
-                await self._run_thread(held, call, body)
-            else:
-                await call.start(body, self._app, held.delivery)
-        finally:
-            held.run_until = math.inf
+        if call.threaded:
+            return self._run_thread(held, call, body)
+        return call.start(body, self._app, held.delivery)
 
     async def _run_thread(self, held: Held, call: Call, body: BaseModel) -> None:
         """Run a plain ``def``. A thread cannot be cancelled: its delivery is never released."""

@@ -125,14 +125,6 @@ class Counts:
     abandoned_polls: int = 0
     stuck: int = 0
 
-    def note(self, outcome: Outcome) -> None:
-        """Count one delivery that is no longer in hand."""
-        self.in_hand -= 1
-        if outcome is Outcome.ACKED:  # nearly all; the general way takes 5 times as long
-            self.acked += 1
-        else:
-            setattr(self, outcome.value, getattr(self, outcome.value) + 1)
-
     @property
     def balanced(self) -> bool:
         """Whether every delivery received has one outcome or is in hand."""
@@ -205,7 +197,12 @@ class Hand:
         del self._held[held]
         if held.task is not None and not held.task.done():
             self._stuck[held] = None
-        self.counts.note(outcome)
+        counts = self.counts
+        counts.in_hand -= 1
+        if outcome is Outcome.ACKED:  # nearly all; the general way takes 5 times as long
+            counts.acked += 1
+        else:
+            setattr(counts, outcome.value, getattr(counts, outcome.value) + 1)
         self.changed.set()
         self.on_outcome(held)
         return True

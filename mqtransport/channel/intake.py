@@ -182,7 +182,8 @@ class Intake:
 
     def _handled(self, held: Held, error: BaseException | None) -> None:
         """Look at how a handling ended: by a settle under way, or not."""
-        self._hand.handler_ended(held)
+        if held.outcome is not None:
+            self._hand.handler_ended(held)
         if error is not None:
             self._hand.finish(held, Outcome.LEASE_LOST)
             self._on_defect(error)

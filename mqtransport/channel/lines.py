@@ -10,7 +10,6 @@ from collections import OrderedDict, deque
 from random import Random
 
 from mqtransport.channel.in_hand import Held, Outcome
-from mqtransport.message import RawDelivery
 
 MAX_REMEMBERED = 10_000
 """Ids of messages that are kept in mind for each purpose; the oldest are forgotten first."""
@@ -31,7 +30,9 @@ class Lines:
 
     def join(self, held: Held) -> bool:
         """Put a delivery at the end of its line; True if it is the first and may run."""
-        held.line = line = self._line(held.raw)
+        raw = held.raw
+        line = raw.group if self._ordered and raw.group is not None else raw.broker_id
+        held.line = line
         if self._first.setdefault(line, held) is held:
             return True
         self._behind.setdefault(line, deque()).append(held)
@@ -82,11 +83,6 @@ class Lines:
     def _tidy(self, key: str) -> None:
         if not self._behind[key]:
             del self._behind[key]
-
-    def _line(self, raw: RawDelivery) -> str:
-        if self._ordered and raw.group is not None:
-            return raw.group
-        return raw.broker_id
 
 
 class Suspects:

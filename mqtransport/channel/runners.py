@@ -84,7 +84,7 @@ class Runners:
             held.task = None
             self._on_ended(held, None)
             del self._at_work[task]
-            held = self._next()
+            held = self._next() if self._waiting else None
 
     def _task_ended(self, task: Task) -> None:
         held = self._at_work.pop(task, None)

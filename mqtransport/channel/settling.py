@@ -82,9 +82,8 @@ class Settler:
 
     def ack(self, held: Held, outcome: Outcome = Outcome.ACKED) -> None:
         """Delete the delivery soon; its outcome is given when the broker has confirmed it."""
-        if not self._hand.begin_settle(held, outcome):
-            return
-        self._queue_ack(held)
+        if self._hand.begin_settle(held, outcome):
+            self._queue_ack(held)
 
     def release(self, held: Held, delay_s: float) -> None:
         """Give the delivery back at the end of this loop cycle, batched with others."""
@@ -185,7 +184,8 @@ class Settler:
         until = self._tools.clock.monotonic() + self._give_up_s
         for held in batch:
             held.settle_in_flight = True
-            held.settle_until = min(held.settle_until, until)  # from its first request on
+            if held.settle_until > until:  # as it is before its first request
+                held.settle_until = until
         receipts = [held.raw.receipt for held in batch]
         broker, queue = self._tools.broker, self._queue.physical
         results: Sequence[BrokerError | None]

@@ -32,8 +32,9 @@ DEFECTS = [
     Defect(
         "a message is acked before its handler returned",
         HANDLING,
-        "                if self._slots is None:\n",
-        "                self._settler.ack(held)\n                if self._slots is None:\n",
+        "                if self._slots is not None:\n                    await",
+        "                self._settler.ack(held)\n"
+        "                if self._slots is not None:\n                    await",
         f"{LEASE_CONTRACT}::test_a_cancelled_error_of_the_handlers_own_is_a_failure_like_any_other",
     ),
     Defect(
@@ -167,8 +168,8 @@ DEFECTS = [
     Defect(
         "a second delivery of a message runs beside the first",
         "mqtransport/channel/lines.py",
-        "        return raw.broker_id\n",
-        "        return raw.receipt\n",
+        "is not None else raw.broker_id\n",
+        "is not None else raw.receipt\n",
         "tests/unit/channel/test_lines.py"
         "::test_a_second_delivery_of_the_same_message_waits_behind_the_first",
     ),
