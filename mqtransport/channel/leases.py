@@ -81,7 +81,7 @@ class LeaseKeeper:
             self._wake.set()
 
     async def run(self) -> None:
-        """Keep leases until cancelled; may be run again, also in another event loop."""
+        """Keep leases until cancelled; may be run again after that."""
         self._wake, self._asleep_until = asyncio.Event(), math.inf
         async with asyncio.TaskGroup() as renewals:
             while True:
