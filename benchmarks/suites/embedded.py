@@ -23,6 +23,7 @@ from benchmarks.report import (
     messages_per_s,
     of,
     paired,
+    ran,
     shown,
 )
 from benchmarks.runs import Measured, Plan, Round, Way, interleave
@@ -87,6 +88,11 @@ PUT = half("put", messages_per_s)
 TAKE = half("take", messages_per_s)
 
 
+def found(rounds: Sequence[Round], mode: str) -> list[str]:
+    """Return the ways that were run in a mode."""
+    return [name for name in WAYS if ran(rounds, named(name, mode))]
+
+
 def report(measured: Measured) -> Section:
     """Return the tables, the plots and the limits."""
     rounds = measured.rounds
@@ -99,7 +105,7 @@ def report(measured: Measured) -> Section:
                 f"embedded_{kind}_{mode.lower()}",
                 f"{title}, synchronous={mode}",
                 "messages/s (median, smallest to largest)",
-                [(name, of(rounds, named(name, mode), figure)) for name in WAYS],
+                [(name, of(rounds, named(name, mode), figure)) for name in found(rounds, mode)],
             )
             for mode in MODES
             for kind, title, figure in (("put", "Put", PUT), ("take", "Take and ack", TAKE))
@@ -111,8 +117,9 @@ def report(measured: Measured) -> Section:
 def bars(rounds: Sequence[Round]) -> list[Bar]:
     """Return the limits that this suite covers."""
 
-    def ratio(other: str, mode: str, figure: Figure) -> Spread:
-        return paired(rounds, named(OURS, mode), named(other, mode), figure)
+    def ratio(other: str, mode: str, figure: Figure) -> Spread | None:
+        ours, theirs = named(OURS, mode), named(other, mode)
+        return paired(rounds, ours, theirs, figure) if ran(rounds, ours, theirs) else None
 
     return [
         Bar("SQLite: put, ours / litequeue, NORMAL", "at least", 3, ratio(LITEQUEUE, NORMAL, PUT)),
@@ -128,12 +135,13 @@ def bars(rounds: Sequence[Round]) -> list[Bar]:
 
 def _table(rounds: Sequence[Round], mode: str) -> Table:
     rows = []
-    for name in WAYS:
+    ours = named(OURS, mode)
+    for name in found(rounds, mode):
         row = [name]
         for part, rate in (("put", PUT), ("take", TAKE)):
             row += [
                 of(rounds, named(name, mode), rate).text(),
-                shown(paired(rounds, named(OURS, mode), named(name, mode), rate)),
+                shown(paired(rounds, ours, named(name, mode), rate)) if ran(rounds, ours) else "",
                 of(rounds, named(name, mode), half(part, cpu_us_per_message)).text(".1f"),
             ]
         rows.append(row)

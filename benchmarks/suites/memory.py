@@ -20,6 +20,8 @@ from benchmarks.report import (
     messages_per_s,
     of,
     paired,
+    ran,
+    shown,
 )
 from benchmarks.runs import Measured, Plan, Round, Way, interleave
 
@@ -86,8 +88,8 @@ def bars(rounds: Sequence[Round]) -> list[Bar]:
     """Return the limits that this suite covers."""
 
     def ratio(one: str, other: str) -> Spread | None:
-        there = one in rounds[0] and other in rounds[0]
-        return paired(rounds, one, other, cpu_us_per_message) if there else None
+        found = ran(rounds, one, other)
+        return paired(rounds, one, other, cpu_us_per_message) if found else None
 
     return [
         Bar("in memory: CPU, ours / asyncio.Queue", "at most", 3, ratio(OURS, QUEUE)),
@@ -105,7 +107,9 @@ def _table(rounds: Sequence[Round], names: Sequence[str]) -> Table:
                 name,
                 of(rounds, name, messages_per_s).text(),
                 of(rounds, name, cpu_us_per_message).text(".1f"),
-                paired(rounds, name, floor, cpu_us_per_message).text(".2f"),
+                shown(paired(rounds, name, floor, cpu_us_per_message))
+                if ran(rounds, floor)
+                else "",
                 f"{of(rounds, name, lambda one: one['peak_bytes'] / 2**20).median:.0f}",
             ]
         )
