@@ -65,7 +65,8 @@ def stored(path: Path) -> set[str]:
         ).fetchall()
         assert db.execute("SELECT COUNT(*) FROM damaged").fetchone() == (0,)
     for id, group, attributes, body, sum_ in rows:
-        assert checksum(id, group, attributes, body) == sum_, f"message {id} is damaged"
+        whole = checksum(id, group, attributes, body.encode()) == sum_
+        assert whole, f"message {id} is damaged"
     return {row[3] for row in rows}
 
 

@@ -8,11 +8,11 @@ import os
 import random as random_module
 import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from mqtransport import limits
 from mqtransport.broker import DEFAULT_TIMEOUT_S, Broker, Capabilities, QueueInfo, QueueOptions
@@ -20,6 +20,7 @@ from mqtransport.brokers._waiters import Waiters
 from mqtransport.brokers.sqlite import files
 from mqtransport.brokers.sqlite.errors import translated
 from mqtransport.brokers.sqlite.files import Synchronous
+from mqtransport.brokers.sqlite.jobs import Job, each
 from mqtransport.brokers.sqlite.records import Record, pack_attributes
 from mqtransport.brokers.sqlite.store import Now
 from mqtransport.brokers.sqlite.verbs import CHECKS, Taken, Verbs
@@ -27,6 +28,8 @@ from mqtransport.brokers.sqlite.worker import Worker
 from mqtransport.clock import Clock, SystemClock, new_id, new_random
 from mqtransport.errors import BrokerError, BrokerUnavailableError, ClosedError, ConfigurationError
 from mqtransport.message import Outgoing, RawDelivery
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("mqtransport.brokers.sqlite")
 
@@ -126,7 +129,9 @@ class SQLiteBroker(Broker):
                 boot_id=files.this_boot(),
                 now=self._now,
             )
-            worker = Worker(opening, self._on_foreign_write, self._verbs.note_clocks)
+            worker = Worker(
+                opening, self._on_foreign_write, self._verbs.note_clocks, self.timeout_s
+            )
             try:
                 await worker.start(OPEN_TIMEOUT_S)
             except TimeoutError as late:
@@ -149,26 +154,31 @@ class SQLiteBroker(Broker):
             await worker.stop(self.timeout_s)
 
     async def ping(self, queues: Sequence[str]) -> None:  # noqa: D102
-        async with self._verb("ping", "") as worker:
-            await worker.submit(lambda db: db.execute("SELECT 1 FROM boot").fetchone())
+        looked = self._open_worker("ping").submit(
+            lambda db: db.execute("SELECT 1 FROM boot").fetchone()
+        )
+        await self._outcome("ping", "", looked)
 
     async def declare(self, queue: str, options: QueueOptions) -> None:  # noqa: D102
         CHECKS.options(queue, options)
         CHECKS.name("declare", options.dead_letter_queue or queue)
-        async with self._verb("declare", queue) as worker:
-            await worker.submit(self._verbs.declare(queue, options), grows=True)
+        worker = self._worker_for("declare", queue)
+        declared = worker.submit(self._verbs.declare(queue, options), grows=True)
+        await self._outcome("declare", queue, declared)
 
     async def describe(self, queue: str) -> QueueInfo:  # noqa: D102
-        async with self._verb("describe", queue) as worker:
-            return await worker.submit(self._verbs.describe(queue))
+        worker = self._worker_for("describe", queue)
+        described = worker.submit(self._verbs.describe(queue))
+        return await self._outcome("describe", queue, described)
 
     async def send(self, queue: str, batch: Sequence[Outgoing]) -> list[str | BrokerError]:  # noqa: D102
-        async with self._verb("send", queue) as worker:
-            CHECKS.batch("send", queue, batch)
-            sizes = [limits.size_bytes(item.body, item.attributes) for item in batch]
-            CHECKS.total(queue, sizes)
-            records = [self._record(queue, *one) for one in zip(batch, sizes, strict=True)]
-            answers = await worker.submit(self._verbs.put(queue, records), grows=True)
+        worker = self._worker_for("send", queue)
+        CHECKS.batch("send", queue, batch)
+        sizes = [limits.size_bytes(item.body, item.attributes) for item in batch]
+        CHECKS.total(queue, sizes)
+        records = [self._record(queue, *one) for one in zip(batch, sizes, strict=True)]
+        put = worker.submit_one_of(self._verbs.put, (queue, records), grows=True)
+        answers = await self._outcome("send", queue, put)
         self._wake(queue)
         return answers
 
@@ -201,9 +211,10 @@ class SQLiteBroker(Broker):
             worker.watched -= 1
 
     async def ack(self, queue: str, receipts: Sequence[str]) -> list[BrokerError | None]:  # noqa: D102
-        async with self._verb("ack", queue) as worker:
-            CHECKS.batch("ack", queue, receipts)
-            answers = await worker.submit(self._verbs.delete(queue, receipts))
+        worker = self._worker_for("ack", queue)
+        CHECKS.batch("ack", queue, receipts)
+        deleted = worker.submit_one_of(self._verbs.delete, (queue, receipts))
+        answers = await self._outcome("ack", queue, deleted)
         if limits.is_fifo(queue):
             self._wake(queue)  # its group may be free now
         return answers
@@ -227,33 +238,34 @@ class SQLiteBroker(Broker):
             queue: which; it comes into being if need be.
             max_message_bytes: 1 to 1,048,576.
         """
-        async with self._verb("limit", queue) as worker:
-            await worker.submit(self._verbs.limit(queue, max_message_bytes))
+        worker = self._worker_for("limit", queue)
+        limited = worker.submit(self._verbs.limit(queue, max_message_bytes))
+        await self._outcome("limit", queue, limited)
 
     # -- on the loop -----------------------------------------------------------------------
 
     async def _claim(self, queue: str, most: int, lease_s: float, attempt_id: str | None) -> Taken:
         """Take what is there now; what is taken for a caller who is gone is given back."""
-        async with self._verb("receive", queue) as worker:
-            job = worker.begin(self._verbs.take(queue, most, lease_s, attempt_id))
-            try:
-                found: Taken = await asyncio.shield(job.future)
-            except asyncio.CancelledError:
-                job.abandoned = True
-                job.future.add_done_callback(partial(self._give_back, worker, queue))
-                raise
+        worker = self._worker_for("receive", queue)
+        work = self._verbs.take(queue, most, lease_s, attempt_id)
+        give_back = partial(self._give_back, worker, queue)
+        claim: asyncio.Future[Taken] = worker.begin(Job(each, work, unwanted=give_back))
+        try:
+            found = await self._outcome("receive", queue, claim)
+        except asyncio.CancelledError:
+            # Cancelled between the answer and its arrival: later, and the job gives it back.
+            if not claim.cancelled() and claim.exception() is None:
+                give_back(claim.result())
+            raise
         if found.moved:
             self._wake_all()  # those who wait on the dead letter queue
         return found
 
-    def _give_back(self, worker: Worker, queue: str, claim: asyncio.Future[Taken]) -> None:
-        if claim.cancelled() or claim.exception() is not None:
-            return
-        taken, _, moved = claim.result()
-        if moved:
+    def _give_back(self, worker: Worker, queue: str, taken: Taken) -> None:
+        if taken.moved:
             self._wake_all()
-        if taken:
-            done = worker.submit(self._verbs.give_up(queue, taken))
+        if taken.deliveries:
+            done = worker.submit(self._verbs.give_up(queue, taken.deliveries))
             done.add_done_callback(partial(self._given_back, queue))
 
     def _given_back(self, queue: str, done: asyncio.Future[None]) -> None:
@@ -264,10 +276,10 @@ class SQLiteBroker(Broker):
     async def _change(
         self, verb: str, queue: str, receipts: Sequence[str], seconds: float, *, leased: bool
     ) -> list[BrokerError | None]:
-        async with self._verb(verb, queue) as worker:
-            CHECKS.batch(verb, queue, receipts)
-            work = self._verbs.set_end(verb, queue, receipts, seconds, leased=leased)
-            answers = await worker.submit(work)
+        worker = self._worker_for(verb, queue)
+        CHECKS.batch(verb, queue, receipts)
+        changed = worker.submit(self._verbs.set_end(verb, queue, receipts, seconds, leased=leased))
+        answers = await self._outcome(verb, queue, changed)
         self._wake(queue)
         return answers
 
@@ -302,14 +314,15 @@ class SQLiteBroker(Broker):
             )
         return self._worker
 
-    @asynccontextmanager
-    async def _verb(self, verb: str, queue: str) -> AsyncIterator[Worker]:
+    def _worker_for(self, verb: str, queue: str) -> Worker:
         worker = self._open_worker(verb)
-        if queue:
-            CHECKS.name(verb, queue)
+        CHECKS.name(verb, queue)
+        return worker
+
+    async def _outcome(self, verb: str, queue: str, done: asyncio.Future[_T]) -> _T:
+        """Wait for what the worker does; its errors become ours."""
         try:
-            async with asyncio.timeout(self.timeout_s):
-                yield worker
+            return await done
         except TimeoutError as late:
             raise BrokerUnavailableError(
                 f"SQLite: {verb} on queue {queue!r}: the file was busy for {self.timeout_s:g} s",

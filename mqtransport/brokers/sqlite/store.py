@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from mqtransport import limits
 from mqtransport.broker import QueueInfo, QueueOptions
-from mqtransport.brokers.sqlite.records import INLINE_CHARS, Receipt, Record, checksum, delivery
-from mqtransport.message import RawDelivery
+from mqtransport.brokers.sqlite.records import Receipt, Record
 
 _log = logging.getLogger("mqtransport.brokers.sqlite")
 
@@ -109,7 +107,6 @@ def describe(db: sqlite3.Connection, queue: QueueRow, now: Now) -> QueueInfo:
 def put(db: sqlite3.Connection, queue: QueueRow, record: Record, now: Now) -> None:
     """Store one message at the end of the queue."""
     line = record.group if queue.ordered else None
-    inline = len(record.body) <= INLINE_CHARS
     # A line's messages keep the order of their numbers, so theirs need no time to sort by.
     due = 0.0 if line is not None else now.monotonic + record.delay_s
     cursor = db.execute(
@@ -124,10 +121,10 @@ def put(db: sqlite3.Connection, queue: QueueRow, record: Record, now: Now) -> No
             record.group,
             record.checksum,
             record.attributes,
-            record.body if inline else None,
+            record.body if record.inline else None,
         ),
     )
-    if not inline:
+    if not record.inline:
         db.execute("INSERT INTO bodies VALUES (?, ?)", (cursor.lastrowid, record.body))
     if line is not None:
         db.execute(
@@ -136,54 +133,28 @@ def put(db: sqlite3.Connection, queue: QueueRow, record: Record, now: Now) -> No
         )
 
 
-def lease(
-    db: sqlite3.Connection, queue: QueueRow, seqs: Sequence[int], lease_s: float, now: Now
-) -> list[RawDelivery]:
-    """Lease these messages, in this order; damaged ones are put aside instead."""
-    taken = []
-    for seq in seqs:
-        found = db.execute(
-            "UPDATE messages SET attempt = attempt + 1, leased = 1, due = ?, received = ?,"
-            " first_at = COALESCE(first_at, ?) WHERE seq = ?"
-            " RETURNING id, attempt, grp, sent_at, first_at, checksum, attributes, body",
-            (now.monotonic + lease_s, now.monotonic, now.wall, seq),
-        ).fetchone()
-        if found is None:
-            raise _damaged(f"an index names message {seq}, which is not there")
-        id_, attempt, group, sent_at, first_at, sum_, attributes, body = found
-        if body is None:
-            row = db.execute("SELECT body FROM bodies WHERE seq = ?", (seq,)).fetchone()
-            body = row[0] if row is not None else None
-        if body is None or checksum(id_, group, attributes, body) != sum_:
-            _put_aside(db, queue, seq, id_, now)
-            continue
-        taken.append(
-            delivery(
-                Receipt(seq, attempt, id_),
-                body=body,
-                attributes=attributes,
-                group=group,
-                sent_at=sent_at,
-                first_at=first_at,
-            )
-        )
-    return taken
-
-
 def is_held(db: sqlite3.Connection, queue: QueueRow, receipt: Receipt, now: Now) -> bool:
     """Return whether the delivery is in hand: leased, the latest of its message, of this queue."""
     return _held(db, queue, receipt, now) is not None
 
 
-def delete(db: sqlite3.Connection, queue: QueueRow, receipt: Receipt, now: Now) -> bool:
-    """Delete a delivered message; True also if it is gone, False if the delivery is over."""
-    if (held := _held(db, queue, receipt, now)) is not None:
-        drop(db, queue, receipt.seq, held.line)
-        return True
-    there = db.execute(
-        "SELECT 1 FROM messages WHERE seq = ? AND id = ?", (receipt.seq, receipt.id)
-    ).fetchone()
-    return there is None
+def put_aside(db: sqlite3.Connection, queue: QueueRow, seq: int, id_: str, now: Now) -> None:
+    """Take a damaged message out of the queue; it is kept in the table of damaged ones."""
+    _log.error(
+        "queue %r: message %r is damaged on disk and was put aside (table damaged, number %d); "
+        "restore it from a backup",
+        queue.name,
+        id_,
+        seq,
+    )
+    db.execute(
+        "INSERT INTO damaged SELECT seq, queue, id, ?, checksum, grp, attributes,"
+        " COALESCE(body, (SELECT body FROM bodies WHERE bodies.seq = messages.seq))"
+        " FROM messages WHERE seq = ?",
+        (now.wall, seq),
+    )
+    (line,) = db.execute("SELECT line FROM messages WHERE seq = ?", (seq,)).fetchone()
+    drop(db, queue, seq, line)
 
 
 def drop(db: sqlite3.Connection, queue: QueueRow, seq: int, line: str | None) -> None:
@@ -264,12 +235,6 @@ def next_due(db: sqlite3.Connection, queue: QueueRow, now: Now) -> float | None:
     return None if due is None else float(due)
 
 
-def _damaged(what: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(what)
-    error.sqlite_errorname = "SQLITE_CORRUPT"
-    return error
-
-
 def _find(db: sqlite3.Connection, name: str) -> QueueRow | None:
     row = db.execute(
         "SELECT id, name, lease_s, max_bytes, max_receives, dead_letters"
@@ -290,21 +255,3 @@ def _held(db: sqlite3.Connection, queue: QueueRow, receipt: Receipt, now: Now) -
         (receipt.seq, receipt.id, queue.id, receipt.attempt, now.monotonic),
     ).fetchone()
     return None if row is None else _Held(*row)
-
-
-def _put_aside(db: sqlite3.Connection, queue: QueueRow, seq: int, id_: str, now: Now) -> None:
-    _log.error(
-        "queue %r: message %r is damaged on disk and was put aside (table damaged, number %d); "
-        "restore it from a backup",
-        queue.name,
-        id_,
-        seq,
-    )
-    db.execute(
-        "INSERT INTO damaged SELECT seq, queue, id, ?, checksum, grp, attributes,"
-        " COALESCE(body, (SELECT body FROM bodies WHERE bodies.seq = messages.seq))"
-        " FROM messages WHERE seq = ?",
-        (now.wall, seq),
-    )
-    (line,) = db.execute("SELECT line FROM messages WHERE seq = ?", (seq,)).fetchone()
-    drop(db, queue, seq, line)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
+from typing import Any
 
-from mqtransport.brokers.sqlite import store
+from mqtransport.brokers.sqlite import many, store
+from mqtransport.brokers.sqlite.many import STORED, Stored
 from mqtransport.brokers.sqlite.records import Receipt, Record, checksum, delivery, read_receipt
 from mqtransport.brokers.sqlite.store import Now, QueueRow
 from mqtransport.limits import REMEMBERED_S
@@ -26,15 +29,15 @@ def take(
     moved = False
     while len(taken) < most:
         rows = db.execute(
-            "SELECT seq, attempt FROM messages WHERE queue = ? AND line IS NULL AND due <= ?"
+            f"SELECT {STORED} FROM messages WHERE queue = ? AND line IS NULL AND due <= ?"
             " ORDER BY due, seq LIMIT ?",
             (queue.id, now.monotonic, most - len(taken)),
         ).fetchall()
         if not rows:
             break
-        fit = [seq for seq, attempt in rows if not _is_exhausted(db, queue, seq, attempt, now)]
+        fit = _fit(db, queue, rows, now)
         moved = moved or len(fit) < len(rows)
-        taken += store.lease(db, queue, fit, lease_s, now)
+        taken += many.lease(db, queue, fit, lease_s, now)
     return taken, moved
 
 
@@ -58,14 +61,13 @@ def take_ordered(
     taken: list[RawDelivery] = []
     moved = False
     while len(taken) < most and (line := _free_line(db, queue, now)) is not None:
-        for seq, attempt in db.execute(
-            "SELECT seq, attempt FROM messages WHERE queue = ? AND line = ? ORDER BY seq",
-            (queue.id, line),
-        ).fetchmany(most - len(taken)):
-            if _is_exhausted(db, queue, seq, attempt, now):
-                moved = True
-            else:
-                taken += store.lease(db, queue, [seq], lease_s, now)
+        rows = db.execute(
+            f"SELECT {STORED} FROM messages WHERE queue = ? AND line = ? ORDER BY seq LIMIT ?",
+            (queue.id, line, most - len(taken)),
+        ).fetchall()
+        fit = _fit(db, queue, rows, now)
+        moved = moved or len(fit) < len(rows)
+        taken += many.lease(db, queue, fit, lease_s, now)
     if attempt_id is not None and taken:
         _remember(db, queue, attempt_id, taken, lease_s, now)
     return taken, moved
@@ -89,13 +91,20 @@ def remember_sent(db: sqlite3.Connection, queue: QueueRow, record: Record, now: 
     )
 
 
-def _is_exhausted(
-    db: sqlite3.Connection, queue: QueueRow, seq: int, attempt: int, now: Now
-) -> bool:
-    if queue.dead_letters is None or attempt < queue.max_receives:
-        return False
-    store.move_to_dead_letters(db, queue, seq, now)
-    return True
+def _fit(
+    db: sqlite3.Connection, queue: QueueRow, rows: Sequence[Sequence[Any]], now: Now
+) -> list[Stored]:
+    """Return those that can be delivered; others were so too often, and go to the dead letters."""
+    found = [Stored(*row) for row in rows]
+    if queue.dead_letters is None:
+        return found
+    fit = []
+    for one in found:
+        if one.attempt < queue.max_receives:
+            fit.append(one)
+        else:
+            store.move_to_dead_letters(db, queue, one.seq, now)
+    return fit
 
 
 def _free_line(db: sqlite3.Connection, queue: QueueRow, now: Now) -> str | None:
@@ -163,7 +172,7 @@ def _as_it_was(
     """Return the delivery if its lease is the very one that the attempt was given."""
     row = db.execute(
         "SELECT grp, sent_at, first_at, checksum, attributes,"
-        " COALESCE(body, (SELECT body FROM bodies WHERE bodies.seq = messages.seq))"
+        " CAST(COALESCE(body, (SELECT body FROM bodies WHERE bodies.seq = messages.seq)) AS BLOB)"
         " FROM messages WHERE seq = ? AND id = ? AND queue = ? AND leased AND attempt = ?"
         " AND due = ? AND due > ?",
         (receipt.seq, receipt.id, queue.id, receipt.attempt, due, now.monotonic),
@@ -174,7 +183,12 @@ def _as_it_was(
     if body is None or checksum(receipt.id, group, attributes, body) != sum_:
         return None
     return delivery(
-        receipt, body=body, attributes=attributes, group=group, sent_at=sent_at, first_at=first_at
+        receipt,
+        body=body.decode("utf-8", "replace"),
+        attributes=attributes,
+        group=group,
+        sent_at=sent_at,
+        first_at=first_at,
     )
 
 

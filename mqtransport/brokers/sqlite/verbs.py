@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from mqtransport.broker import QueueInfo, QueueOptions
 from mqtransport.brokers._checks import Checks
-from mqtransport.brokers.sqlite import schema, store, taking
+from mqtransport.brokers.sqlite import many, schema, store, taking
+from mqtransport.brokers.sqlite.jobs import Work
 from mqtransport.brokers.sqlite.records import Record, read_receipt
 from mqtransport.brokers.sqlite.store import Now, QueueRow
-from mqtransport.brokers.sqlite.worker import Work
 from mqtransport.errors import BrokerError
 from mqtransport.message import RawDelivery
+
+_T = TypeVar("_T")
 
 
 class Taken(NamedTuple):
@@ -30,6 +32,10 @@ class Taken(NamedTuple):
     due: float | None
     moved: bool
 
+
+Put = tuple[str, list[Record | BrokerError]]
+Delete = tuple[str, Sequence[str]]
+"""What a call is about: the queue, and the messages or the receipts."""
 
 CHECKS = Checks("SQLite")
 
@@ -63,19 +69,28 @@ class Verbs:
         """Return a queue's limits and counts."""
         return lambda db: store.describe(db, self._row(db, queue), self._now())
 
-    def put(
-        self, queue: str, records: Sequence[Record | BrokerError]
-    ) -> Work[list[str | BrokerError]]:
+    def put(self, db: sqlite3.Connection, calls: list[Put]) -> list[list[str | BrokerError]]:
         """Store messages; those that are errors already keep their place."""
+        now = self._now()
+        rows = self._rows(db, calls)
+        plain: dict[str, list[Record]] = {queue: [] for queue in rows}
 
-        def work(db: sqlite3.Connection) -> list[str | BrokerError]:
-            row, now = self._row(db, queue), self._now()
-            return [
-                one if isinstance(one, BrokerError) else self._put(db, row, one, now)
-                for one in records
-            ]
+        def put_one(row: QueueRow, record: Record | BrokerError) -> str | BrokerError:
+            if isinstance(record, BrokerError):
+                return record
+            if record.size_bytes > row.max_bytes:
+                return _too_large(row, record)
+            if many.is_plain(row, record):
+                plain[row.name].append(record)
+                return record.id
+            many.put(db, row, plain[row.name], now)  # these came before this one
+            plain[row.name].clear()
+            return self._put(db, row, record, now)
 
-        return work
+        answers = [[put_one(rows[queue], one) for one in records] for queue, records in calls]
+        for queue, records in plain.items():
+            many.put(db, rows[queue], records, now)
+        return answers
 
     def take(self, queue: str, most: int, lease_s: float, attempt_id: str | None) -> Work[Taken]:
         """Lease up to ``most`` messages."""
@@ -101,21 +116,17 @@ class Verbs:
 
         return work
 
-    def delete(self, queue: str, receipts: Sequence[str]) -> Work[list[BrokerError | None]]:
+    def delete(self, db: sqlite3.Connection, calls: list[Delete]) -> list[list[BrokerError | None]]:
         """Delete deliveries."""
-
-        def delete_one(db: sqlite3.Connection, row: QueueRow, text: str, now: Now) -> bool:
-            receipt = read_receipt(text)
-            return receipt is not None and store.delete(db, row, receipt, now)
-
-        def work(db: sqlite3.Connection) -> list[BrokerError | None]:
-            row, now = self._row(db, queue), self._now()
-            return [
-                None if delete_one(db, row, text, now) else CHECKS.stale("ack", queue)
-                for text in receipts
-            ]
-
-        return work
+        rows = self._rows(db, calls)
+        receipts = [
+            (rows[queue], read_receipt(text)) for queue, receipts in calls for text in receipts
+        ]
+        deleted = iter(many.delete(db, receipts, self._now()))
+        return [
+            [None if next(deleted) else CHECKS.stale("ack", queue) for _ in receipts]
+            for queue, receipts in calls
+        ]
 
     def set_end(
         self, verb: str, queue: str, receipts: Sequence[str], seconds: float, *, leased: bool
@@ -141,12 +152,6 @@ class Verbs:
     def _put(
         self, db: sqlite3.Connection, row: QueueRow, record: Record, now: Now
     ) -> str | BrokerError:
-        if record.size_bytes > row.max_bytes:
-            why = (
-                f"it has {record.size_bytes} bytes with its attributes; the limit is "
-                f"{row.max_bytes}"
-            )
-            return CHECKS.refused("send", row.name, why)
         if row.ordered:
             if first := taking.first_of(db, row, record.dedup_id, now):
                 return first
@@ -154,5 +159,13 @@ class Verbs:
         store.put(db, row, record, now)
         return record.id
 
+    def _rows(self, db: sqlite3.Connection, calls: list[tuple[str, _T]]) -> dict[str, QueueRow]:
+        return {queue: self._row(db, queue) for queue in dict.fromkeys(queue for queue, _ in calls)}
+
     def _row(self, db: sqlite3.Connection, queue: str) -> QueueRow:
         return store.queue_row(db, queue, self._max_bytes)
+
+
+def _too_large(row: QueueRow, record: Record) -> BrokerError:
+    why = f"it has {record.size_bytes} bytes with its attributes; the limit is {row.max_bytes}"
+    return CHECKS.refused("send", row.name, why)

@@ -13,16 +13,25 @@ import queue
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from mqtransport.brokers.sqlite import reserve
 from mqtransport.brokers.sqlite.files import QueueFile
+from mqtransport.brokers.sqlite.jobs import (
+    Answer,
+    Deadlines,
+    Job,
+    Together,
+    Work,
+    each,
+    of_each_kind,
+)
 from mqtransport.errors import BrokerUnavailableError
 
 _T = TypeVar("_T")
-Work = Callable[[sqlite3.Connection], _T]
+_R = TypeVar("_R")
 
 MOST_AT_ONCE = 500
 """Calls in one transaction: enough to share its fsync, few enough for the first not to wait."""
@@ -33,31 +42,6 @@ LOOK_EVERY_S = 0.05
 _log = logging.getLogger("mqtransport.brokers.sqlite")
 
 
-class Job:
-    """One call on its way: what to do, and who waits for it."""
-
-    __slots__ = ("abandoned", "future", "grows", "loop", "work")
-
-    def __init__(self, work: Work[Any], grows: bool) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
-        self.work = work
-        self.grows = grows
-        self.abandoned = False
-
-    def settle(self, result: Any, error: BaseException | None) -> None:
-        """Give the caller its answer; runs on the caller's loop."""
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(result)
-        else:
-            self.future.set_exception(error)
-
-
-Answer = tuple[Job, Any, BaseException | None]
-
-
 class Worker:
     """Runs work on the file in a thread of its own.
 
@@ -66,6 +50,7 @@ class Worker:
         on_foreign_write: called on the thread when another process has written to the file,
             only while ``watched``; and when the thread dies. Raises nothing.
         in_each: called with the connection in every transaction.
+        timeout_s: seconds after which a call that is not done ends with a TimeoutError.
 
     Attributes:
         pid: the process whose thread it is; a fork does not take the thread along.
@@ -79,10 +64,13 @@ class Worker:
         open_file: Callable[[], QueueFile],
         on_foreign_write: Callable[[], None],
         in_each: Work[None],
+        timeout_s: float,
     ) -> None:
         self._open_file = open_file
         self._on_foreign_write = on_foreign_write
         self._in_each = in_each
+        self._timeout_s = timeout_s
+        self._deadlines: Deadlines | None = None
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
@@ -93,7 +81,7 @@ class Worker:
 
     async def start(self, timeout_s: float) -> None:
         """Start the thread and wait until the file is open; raises what opening it raised."""
-        opened = Job(lambda db: None, grows=False)
+        opened = Job(each, None)
         self._thread = threading.Thread(
             target=self._run, args=(opened,), name="mqtransport sqlite", daemon=True
         )
@@ -112,22 +100,42 @@ class Worker:
             work: called with the connection.
             grows: whether it makes the file larger, so that it is refused on a full disk.
         """
-        return self.begin(work, grows=grows).future
+        return self.begin(Job(each, work, grows))
 
-    def begin(self, work: Work[Any], *, grows: bool = False) -> Job:
-        """Like :meth:`submit`; returns the job, which can be abandoned before its turn."""
-        job = Job(work, grows)
+    def submit_one_of(
+        self, together: Together[_T, _R], item: _T, *, grows: bool = False
+    ) -> asyncio.Future[_R]:
+        """Like :meth:`submit`, for what is done for all calls of a transaction at once.
+
+        Args:
+            together: called with the connection, and the items of all that were submitted with it.
+            item: what this call is about.
+            grows: as above.
+        """
+        return self.begin(Job(together, item, grows))
+
+    def begin(self, job: Job) -> asyncio.Future[Any]:
+        """Have a job done; cancelling its future withdraws it, unless its turn has come."""
         if self._failure is not None or self._ended.is_set():
             job.settle(None, BrokerUnavailableError("SQLite: the thread of the file has ended"))
-        else:
-            self._jobs.put(job)
-        return job
+            return job.future
+        if self._deadlines is None or self._deadlines.loop is not job.loop:
+            self._deadlines = Deadlines(job.loop, self._timeout_s)
+        self._deadlines.watch(job.future)
+        self._jobs.put(job)
+        return job.future
 
     async def stop(self, timeout_s: float) -> None:
         """Do what was submitted, close the file, end the thread; bounded."""
         self._jobs.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, timeout_s)
+
+    def _settle(self, answers: Sequence[Answer]) -> None:
+        for job, result, error in answers:
+            job.settle(result, error)
+        if self._deadlines is not None:
+            self._deadlines.forget_done()
 
     # -- on the thread ---------------------------------------------------------------------
 
@@ -136,9 +144,9 @@ class Worker:
             file = self._open_file()
         except BaseException as error:  # handed to the caller of start
             self._failure = error
-            self._answer([(opened, None, error)])
+            self._answer([Answer(opened, None, error)])
             return
-        self._answer([(opened, None, None)])
+        self._answer([Answer(opened, None, None)])
         try:
             self._work(file)
         except BaseException as error:
@@ -182,26 +190,26 @@ class Worker:
         return jobs, False
 
     def _transact(self, file: QueueFile, jobs: list[Job]) -> None:
-        live = [job for job in jobs if not (job.abandoned or job.future.cancelled())]
+        live = [job for job in jobs if not job.future.done()]  # nobody waits for the others
         try:
             if not file.is_in_place():
-                self._answer([(job, None, _is_gone(file)) for job in live])
+                self._answer([Answer(job, None, _is_gone(file)) for job in live])
                 return
             if any(job.grows for job in live):
                 self._note_room(file, not reserve.keep(file.path))
             refused = [job for job in live if job.grows and self.full]
-            answers: list[Answer] = [(job, None, disk_is_full()) for job in refused]
+            answers = [Answer(job, None, disk_is_full()) for job in refused]
             answers += self._commit(file, [job for job in live if not (job.grows and self.full)])
         except BaseException as error:  # the thread dies of it
             died = BrokerUnavailableError(
                 "SQLite: the thread of the file has died; restart", maybe_done=True
             )
             died.__cause__ = error
-            self._answer([(job, None, died) for job in live])
+            self._answer([Answer(job, None, died) for job in live])
             raise
         self._answer(answers)
 
-    def _commit(self, file: QueueFile, jobs: list[Job]) -> list[Answer]:
+    def _commit(self, file: QueueFile, jobs: Sequence[Job]) -> list[Answer]:
         """Do the work of all in one transaction; if that fails, each in one of its own."""
         if not jobs:
             return []
@@ -209,10 +217,13 @@ class Worker:
             _roll_back(file.db)  # if that failed after the last transaction
             file.db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            return [(job, None, error) for job in jobs]
+            return [Answer(job, None, error) for job in jobs]
         try:
             self._in_each(file.db)
-            results = [job.work(file.db) for job in jobs]
+            answers: list[Answer] = []
+            for kind in of_each_kind(jobs):
+                results = kind[0].together(file.db, [job.item for job in kind])
+                answers += [Answer(*one, None) for one in zip(kind, results, strict=True)]
             file.db.execute("COMMIT")
         except Exception as error:
             with suppress(sqlite3.Error):
@@ -221,17 +232,17 @@ class Worker:
                 return [answer for job in jobs for answer in self._commit(file, [job])]
             if _is_full(error):
                 return self._make_room(file, jobs[0], error)
-            return [(jobs[0], None, error)]
-        return [(job, result, None) for job, result in zip(jobs, results, strict=True)]
+            return [Answer(jobs[0], None, error)]
+        return answers
 
     def _make_room(self, file: QueueFile, job: Job, error: Exception) -> list[Answer]:
         """On a full disk what empties the queue goes on, in the reserve; what fills it does not."""
         if job.grows:
-            return [(job, None, disk_is_full())]
+            return [Answer(job, None, disk_is_full())]
         if reserve.give_up(file.path):
             self._note_room(file, True)
             return self._commit(file, [job])
-        return [(job, None, error)]
+        return [Answer(job, None, error)]
 
     def _note_room(self, file: QueueFile, full: bool) -> None:
         if full and not self.full:
@@ -244,10 +255,10 @@ class Worker:
         """Wake the callers, once for each loop."""
         by_loop: defaultdict[asyncio.AbstractEventLoop, list[Answer]] = defaultdict(list)
         for answer in answers:
-            by_loop[answer[0].loop].append(answer)
+            by_loop[answer.job.loop].append(answer)
         for loop, mine in by_loop.items():
             try:
-                loop.call_soon_threadsafe(_settle, mine)
+                loop.call_soon_threadsafe(self._settle, mine)
             except RuntimeError:
                 _log.debug("SQLite: a caller's event loop has ended")
 
@@ -259,7 +270,7 @@ class Worker:
                 return
             if job is not None:
                 gone = BrokerUnavailableError("SQLite: the thread of the file has ended")
-                self._answer([(job, None, gone)])
+                self._answer([Answer(job, None, gone)])
 
 
 def disk_is_full() -> BrokerUnavailableError:
@@ -272,11 +283,6 @@ def _is_gone(file: QueueFile) -> BrokerUnavailableError:
         f"SQLite: {file.path.name!r} was deleted, moved or replaced while in use; nothing is "
         f"confirmed any more. Put it back, or stop all its processes and start again"
     )
-
-
-def _settle(answers: list[Answer]) -> None:
-    for job, result, error in answers:
-        job.settle(result, error)
 
 
 def _version(db: sqlite3.Connection) -> int | None:
