@@ -58,6 +58,7 @@ def main() -> None:
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "benchmarks"
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text: a fifth of the size
     for plot in json.load(sys.stdin):
         draw(plot, Path(sys.argv[1]))
 
