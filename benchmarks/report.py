@@ -100,7 +100,9 @@ class Bar:
 
     def row(self) -> list[str]:
         """Return it as a row of the table of bars."""
-        found = (self.note or "not run") if self.found is None else self.found.text(_form(self.limit))
+        found = (
+            (self.note or "not run") if self.found is None else self.found.text(_form(self.limit))
+        )
         note = self.note if self.found is not None and self.note else ""
         return [
             self.claim + (f" ({note})" if note else ""),

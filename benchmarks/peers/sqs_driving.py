@@ -34,14 +34,14 @@ class Settings:
         variant: which of the ways to use this client.
         callers: how many callers await sends at a time; of a batch loop, requests.
         concurrency: most handlers at a time.
-        pollers: receives at a time, for clients that let one choose.
+        pollers: receives at a time, for clients that let one choose; None is what suits them.
     """
 
     url: str
     variant: str
     callers: int
     concurrency: int
-    pollers: int
+    pollers: int | None
 
 
 class Client(ABC):
@@ -221,7 +221,7 @@ def arguments(variants: tuple[str, ...]) -> tuple[str, Settings, int]:
     parser.add_argument("--variant", choices=variants, default=variants[0])
     parser.add_argument("--callers", type=int, default=100)
     parser.add_argument("--concurrency", type=int, default=10)
-    parser.add_argument("--pollers", type=int, default=2)
+    parser.add_argument("--pollers", type=int)
     given = parser.parse_args()
     settings = Settings(
         os.environ["BENCH_URL"], given.variant, given.callers, given.concurrency, given.pollers

@@ -27,7 +27,7 @@ class Fanferro(Client):
         self._queue = self._client.queue(QUEUE)
         await self._client.__aenter__()
         consumer = self._client.consumer(
-            self._queue, concurrency=self.settings.concurrency, pollers=self.settings.pollers
+            self._queue, concurrency=self.settings.concurrency, pollers=self.settings.pollers or 2
         )
         handle = self.handle
 

@@ -36,6 +36,8 @@ class Ours(Client):
         options: dict[str, Any] = {"endpoint_url": self.settings.url}
         if self.settings.variant == "slow_path" and has_fast_path():
             options["fast_path"] = False
+        if self.settings.pollers is not None:
+            options["poll_connections"] = self.settings.pollers
         broker = SQSBroker(**options)
         await broker.connect()
         app = MQApp(broker, settings=MQSettings(concurrency=self.settings.concurrency))

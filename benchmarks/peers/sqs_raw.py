@@ -19,6 +19,7 @@ from benchmarks.message import Order
 from benchmarks.peers.sqs_driving import QUEUE, Client, by_callers, main
 
 VARIANTS = ("default", "tuned", "single")
+POLLERS = 2
 
 
 class Raw(Client):
@@ -26,17 +27,17 @@ class Raw(Client):
 
     async def open(self) -> None:
         """Open the client and start the poll loops."""
-        config = None
+        config, pollers = None, self.settings.pollers or POLLERS
         if self.settings.variant == "tuned":
             config = AioConfig(user_agent="bench", parameter_validation=False)
-        elif self.settings.pollers > 2:
+        elif pollers > POLLERS:
             # Its pool of ten connections would be shared by polls, sends and deletes.
             config = AioConfig(max_pool_connections=50)
         self._stack = AsyncExitStack()
         creating = get_session().create_client("sqs", endpoint_url=self.settings.url, config=config)
         self._sqs: Any = await self._stack.enter_async_context(creating)
         self._url = (await self._sqs.get_queue_url(QueueName=QUEUE))["QueueUrl"]
-        self._polls = [asyncio.create_task(self._poll()) for _ in range(self.settings.pollers)]
+        self._polls = [asyncio.create_task(self._poll()) for _ in range(pollers)]
 
     async def send_all(self, messages: Iterator[Order]) -> None:
         """Send in batches of ten, so many requests at a time; or one by one."""
