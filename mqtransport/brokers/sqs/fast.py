@@ -10,18 +10,14 @@ so once, and aiobotocore goes on making every call.
 
 from __future__ import annotations
 
-import base64
 import calendar
 import hmac
-import importlib
 import io
-import json
 import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,22 +25,13 @@ from aiobotocore.httpsession import AIOHTTPSession
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.httpsession import ProxyConfiguration
 from botocore.parsers import JSONParser
-from pydantic_core import from_json, to_json
 from yarl import URL
 
+from mqtransport.brokers.sqs.codec import OPERATIONS, read, write
 from mqtransport.brokers.sqs.credentials import Keys
 from mqtransport.brokers.sqs.encoding import RAW, Reply
-from mqtransport.brokers.sqs.errors import BadReplyError
 from mqtransport.brokers.sqs.signing import STAMP, Headers, Signer, canonical_path, host_of
 from mqtransport.clock import Clock
-
-OPERATIONS: Mapping[str, str] = {
-    "send_message_batch": "SendMessageBatch",
-    "receive_message": "ReceiveMessage",
-    "delete_message_batch": "DeleteMessageBatch",
-    "change_message_visibility_batch": "ChangeMessageVisibilityBatch",
-}
-"""The hot verbs: as aiobotocore names them, and as SQS does."""
 
 LARGE_BYTES = 512 * 1024
 """Larger request bodies are streamed: aiohttp warns of large ones in one piece."""
@@ -149,7 +136,7 @@ class FastPath:
         name, route = OPERATIONS[operation], self._route
         if route is None:
             raise RuntimeError("the fast path was asked before it was ready")
-        body = _write(parameters)
+        body = write(parameters)
         keys = await self._keys()
         headers = route.signer.headers(keys, _TARGET + name, body, self._clock.time())
         headers["User-Agent"] = route.agent
@@ -164,7 +151,7 @@ class FastPath:
         answer = await response.read()  # gives the connection back, or closes it if it fails
         if response.status >= 300:
             raise _error(response, answer, name)
-        reply = _read(answer)
+        reply = read(answer)
         reply[RAW] = {"headers": response.headers, "body": answer}
         return reply
 
@@ -218,58 +205,6 @@ def _scope(request: Any, headers: Headers) -> Headers:
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def _optional(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
-
-
-def codec(orjson: Any) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
-    """Return how JSON is written and read: by orjson if there is one, else by pydantic."""
-    # pydantic's takes half of the time of Python's own, and is there in any case.
-    if orjson is None:
-        return to_json, partial(from_json, cache_strings="keys")
-    return orjson.dumps, orjson.loads
-
-
-_dumps, _loads = codec(_optional("orjson"))
-
-
-def _write(parameters: Mapping[str, Any]) -> bytes:
-    for entry in parameters.get("Entries", ()):
-        for attribute in entry.get("MessageAttributes", {}).values():
-            if "BinaryValue" in attribute:
-                attribute["BinaryValue"] = base64.b64encode(attribute["BinaryValue"]).decode()
-    try:
-        written: bytes = _dumps(parameters)
-    except (TypeError, ValueError):  # a lone surrogate; json escapes it, SQS refuses it
-        written = json.dumps(parameters).encode()
-    return written
-
-
-def _read(answer: bytes) -> dict[str, Any]:
-    """Return the answer; what is no JSON counts as an empty one, as in aiobotocore."""
-    try:
-        parsed = _loads(answer)
-    except (ValueError, RecursionError):
-        parsed = _read_leniently(answer)
-    if not isinstance(parsed, dict):
-        raise BadReplyError("the answer is no object")
-    return parsed
-
-
-def _read_leniently(answer: bytes) -> object:
-    # Python's reader takes what stricter ones do not, lone surrogates for one: such a message
-    # is refused alone, and not the whole answer with it.
-    try:
-        return json.loads(answer.decode())
-    except UnicodeDecodeError:
-        raise BadReplyError("the answer is no text") from None
-    except (ValueError, RecursionError):
-        return {}
 
 
 def _error(response: Any, answer: bytes, operation: str) -> ClientError:

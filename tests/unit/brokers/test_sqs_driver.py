@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from mqtransport.broker import QueueInfo, QueueOptions
-from mqtransport.brokers.sqs import SQSBroker, fast
+from mqtransport.brokers.sqs import SQSBroker, codec
 from mqtransport.errors import (
     AccessDeniedError,
     BrokerError,
@@ -58,9 +58,9 @@ OPTIONS: dict[str, Any] = {"access_key": KEY, "secret_key": SECRET, "region": "e
 def _path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every claim holds on both ways to SQS, with and without orjson."""
     monkeypatch.setitem(OPTIONS, "fast_path", request.param != "aiobotocore")
-    dumps, loads = fast.codec(orjson if "orjson" in request.param else None)
-    monkeypatch.setattr(fast, "_dumps", dumps)
-    monkeypatch.setattr(fast, "_loads", loads)
+    dumps, loads = codec.codec(orjson if "orjson" in request.param else None)
+    monkeypatch.setattr(codec, "_dumps", dumps)
+    monkeypatch.setattr(codec, "_loads", loads)
 
 
 @contextlib.asynccontextmanager

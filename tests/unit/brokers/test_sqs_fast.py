@@ -14,9 +14,9 @@ import orjson
 import pytest
 
 from mqtransport.brokers.sqs import SQSBroker
-from mqtransport.brokers.sqs import fast as module
+from mqtransport.brokers.sqs import codec as module
 from mqtransport.brokers.sqs.credentials import Keys
-from mqtransport.brokers.sqs.fast import FastPath, Session, codec
+from mqtransport.brokers.sqs.fast import FastPath, Session
 from mqtransport.clock import SystemClock
 from mqtransport.errors import BrokerUnavailableError
 from mqtransport.message import Outgoing
@@ -257,7 +257,7 @@ class TestTransport:
 async def test_a_message_that_a_strict_reader_refuses_takes_no_neighbour_along(
     listener: Listener, monkeypatch: pytest.MonkeyPatch, library: Any
 ) -> None:
-    monkeypatch.setattr(module, "_loads", codec(library)[1])
+    monkeypatch.setattr(module, "_loads", module.codec(library)[1])
     one = (
         b'{"MessageId": "%d", "ReceiptHandle": "r", "Body": "%s", '
         b'"Attributes": {"ApproximateReceiveCount": "1"}}'
