@@ -7,7 +7,7 @@ import contextlib
 import importlib
 import logging
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import SecretStr
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from mqtransport import limits
 from mqtransport.broker import DEFAULT_TIMEOUT_S, Broker, Capabilities, QueueInfo, QueueOptions
 from mqtransport.brokers.sqs import encoding, ranges
-from mqtransport.brokers.sqs.errors import BadReplyError, Call
+from mqtransport.brokers.sqs.errors import Call
 from mqtransport.brokers.sqs.options import Options, secret
 from mqtransport.brokers.sqs.urls import QueueUrls, why_unusable
 from mqtransport.brokers.sqs.verb import Verb
@@ -25,7 +25,6 @@ from mqtransport.errors import (
     BrokerError,
     ClosedError,
     ConfigurationError,
-    CredentialsError,
     QueueNotFoundError,
 )
 from mqtransport.message import Outgoing, RawDelivery
@@ -254,28 +253,10 @@ class SQSBroker(Broker):
             )
         return self._clients
 
-    @contextlib.asynccontextmanager
-    async def _verb(
-        self, verb: str, permission: str, queue: str, *, wait_s: float = 0.0
-    ) -> AsyncIterator[Verb]:
+    def _verb(self, verb: str, permission: str, queue: str, *, wait_s: float = 0.0) -> Verb:
         clients = self._open_clients()
         about = Call(verb, permission, queue, clients.region)
-        running = Verb(about, clients, self._urls)
-        budget_s = max(0.0, wait_s) + self.timeout_s
-        try:
-            async with asyncio.timeout(budget_s):
-                yield running
-        except TimeoutError as late:
-            raise running.late(budget_s) from late
-        except BadReplyError as bad:
-            raise about.lost(str(bad)) from bad
-        except QueueNotFoundError:
-            self._urls.forget(queue)
-            raise
-        except CredentialsError:
-            if clients.chain is not None:
-                clients.chain.refused()
-            raise
+        return Verb(about, clients, self._urls, budget_s=max(0.0, wait_s) + self.timeout_s)
 
 
 async def _hide(verb: Verb, receipts: Sequence[str], seconds: float) -> list[BrokerError | None]:

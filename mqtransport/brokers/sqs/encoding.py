@@ -198,28 +198,24 @@ def _attributes(listed: object) -> dict[str, Attribute]:
         return {}
     if not isinstance(listed, dict):
         raise BadReplyError("a message in the answer has malformed attributes")
-    return {name: _attribute(value) for name, value in listed.items()}
+    found: dict[str, Attribute] = {}
+    for name, item in listed.items():
+        kind = item.get("DataType") if isinstance(item, dict) else None
+        if not isinstance(kind, str):
+            raise BadReplyError("a message in the answer has a malformed attribute")
+        binary = kind.startswith("Binary")
+        value = item.get("BinaryValue" if binary else "StringValue")
+        if not isinstance(value, str):
+            raise BadReplyError("a message in the answer has a malformed attribute")
+        found[name] = Attribute(kind, _decoded(value) if binary else value)
+    return found
 
 
-def _attribute(item: object) -> Attribute:
-    if isinstance(item, dict) and isinstance(kind := item.get("DataType"), str):
-        if kind.startswith("Binary"):
-            value = _binary(item.get("BinaryValue"))
-        else:
-            value = item.get("StringValue")
-        if isinstance(value, str | bytes):
-            return Attribute(kind, value)
-    raise BadReplyError("a message in the answer has a malformed attribute")
-
-
-def _binary(value: object) -> object:
-    # The fast path hands over JSON as it came, aiobotocore decodes.
-    if not isinstance(value, str):
-        return value
+def _decoded(value: str) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
     except ValueError:
-        return None
+        raise BadReplyError("a message in the answer has a malformed binary value") from None
 
 
 def queue_info(told: Mapping[str, Any]) -> QueueInfo:
@@ -299,12 +295,12 @@ def body_md5(body: str) -> str:
 
 
 def _integer(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        return None
-    try:
-        return int(value)
-    except ValueError:
-        return None
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _seconds(value: object) -> float | None:

@@ -56,11 +56,11 @@ class Signer:
         headers = {**self.fixed, "x-amz-date": stamp, "x-amz-target": target}
         if keys.token:
             headers["x-amz-security-token"] = keys.token
-        # Sorted, trimmed, inner spaces joined: the canonical form.
-        signing = sorted({**headers, "host": self.host}.items())
-        lines = "".join([f"{name}:{' '.join(value.split())}\n" for name, value in signing])
+        # Sorted by name, trimmed, inner spaces joined: the canonical form.
+        signing = sorted([*headers.items(), ("host", self.host)])
+        lines = "\n".join([f"{name}:{' '.join(value.split())}" for name, value in signing])
         names = ";".join([name for name, _ in signing])
-        request = f"POST\n{self.path}\n\n{lines}\n{names}\n{sha256(body).hexdigest()}"
+        request = f"POST\n{self.path}\n\n{lines}\n\n{names}\n{sha256(body).hexdigest()}"
         scope = f"{stamp[:8]}/{self.region}/{self.service}/aws4_request"
         digest = sha256(request.encode()).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
