@@ -37,6 +37,7 @@ class Runners:
         self._waiting: deque[Held] = deque()
         self._at_work: dict[Task, Held] = {}
         self._spreading = False
+        self._rounds = 0  # changes before a handler that waits for something can go on
 
     def start(self, held: Held) -> None:
         """Run a delivery, in the next loop cycle or the one after it."""
@@ -44,6 +45,7 @@ class Runners:
             self._waiting.append(held)
             return
         self._spreading = True
+        self._rounds += 1
         self._start_task(held)
         # Comes behind the first step of that task.
         asyncio.get_running_loop().call_soon(self._spread)
@@ -51,6 +53,7 @@ class Runners:
     def _spread(self) -> None:
         """Give a task each to the deliveries that the first task has not come to."""
         self._spreading = False
+        self._rounds += 1
         while (held := self._next()) is not None:
             self._start_task(held)
 
@@ -71,15 +74,18 @@ class Runners:
         task = asyncio.current_task()
         if task is None:  # pragma: no cover - a coroutine of a task runs in it
             raise RuntimeError("a delivery is handled outside of a task")
-        clean = contextvars.copy_context()
+        clean, rounds = contextvars.copy_context(), self._rounds
         held: Held | None = first
         while held is not None:
             held.task = task
             self._at_work[task] = held
             well = await self._handle(held)
             # A cancellation still to come, or a context variable that the handler has left
-            # behind, is its own and must not reach the next one.
+            # behind, is its own and must not reach the next one. Neither may what it keeps by
+            # task, as a database session; only one that waited for something can have that.
             if not well or task.cancelling() or not _same(contextvars.copy_context(), clean):
+                return
+            if self._rounds != rounds:
                 return
             held.task = None
             self._on_ended(held, None)

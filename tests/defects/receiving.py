@@ -53,6 +53,13 @@ DEFECTS = [
         f"{RUNNER_TESTS}::test_a_context_variable_that_is_left_behind_reaches_no_other_delivery",
     ),
     Defect(
+        "a task in which a handler has waited is used again",
+        RUNNERS,
+        "            if self._rounds != rounds:\n                return\n",
+        "",
+        f"{RUNNER_TESTS}::test_a_task_in_which_a_handler_has_waited_is_used_no_more",
+    ),
+    Defect(
         "a cancellation that comes late hits the next message",
         RUNNERS,
         "or task.cancelling() ",

@@ -92,6 +92,26 @@ async def test_one_that_waits_holds_up_none_of_those_behind_it() -> None:
 
 
 @virtually
+async def test_a_task_in_which_a_handler_has_waited_is_used_no_more() -> None:
+    gate = asyncio.Event()
+
+    async def step(one: Held) -> None:
+        if one.raw.broker_id == "id-0":
+            await gate.wait()
+
+    bench = Bench(step)
+    (first,) = bench.start(1)
+    await asyncio.sleep(1)
+    gate.set()  # it goes on before those that come now have their tasks
+    second, third = held("second"), held("third")
+    bench.runners.start(second)
+    bench.runners.start(third)
+    await asyncio.sleep(1)
+    assert [one for one, _ in bench.over] == [second, third, first]
+    assert bench.tasks[first] not in (bench.tasks[second], bench.tasks[third])
+
+
+@virtually
 async def test_what_is_settled_before_its_turn_is_not_run() -> None:
     bench = Bench(nothing)
     first, second, third = bench.start(3)
