@@ -109,7 +109,7 @@ def _open(
 
 
 def _inode(path: Path) -> tuple[int, int]:
-    found = path.stat()
+    found = os.stat(path)
     return found.st_dev, found.st_ino
 
 

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -57,12 +57,8 @@ class Job:
             self.future.set_exception(error)
 
 
-class Answer(NamedTuple):
-    """How a job ended."""
-
-    job: Job
-    result: Any
-    error: BaseException | None
+Answer = tuple[Job, Any, BaseException | None]
+"""How a job ended."""
 
 
 def each(db: sqlite3.Connection, works: list[Work[_T]]) -> list[_T]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import lru_cache
 from pathlib import Path
 
 RESERVE_BYTES = 4 * 1024 * 1024
@@ -13,6 +14,7 @@ RESERVE_BYTES = 4 * 1024 * 1024
 _CHUNK = 64 * 1024
 
 
+@lru_cache(maxsize=16)  # asked for in every commit; to make a path takes 5 us
 def path_of(path: Path) -> Path:
     """Return the path of a queue file's reserve."""
     return path.with_name(path.name + "-reserve")

@@ -12,7 +12,6 @@ import os
 import queue
 import sqlite3
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -144,9 +143,9 @@ class Worker:
             file = self._open_file()
         except BaseException as error:  # handed to the caller of start
             self._failure = error
-            self._answer([Answer(opened, None, error)])
+            self._answer([(opened, None, error)])
             return
-        self._answer([Answer(opened, None, None)])
+        self._answer([(opened, None, None)])
         try:
             self._work(file)
         except BaseException as error:
@@ -193,19 +192,19 @@ class Worker:
         live = [job for job in jobs if not job.future.done()]  # nobody waits for the others
         try:
             if not file.is_in_place():
-                self._answer([Answer(job, None, _is_gone(file)) for job in live])
+                self._answer([(job, None, _is_gone(file)) for job in live])
                 return
             if any(job.grows for job in live):
                 self._note_room(file, not reserve.keep(file.path))
             refused = [job for job in live if job.grows and self.full]
-            answers = [Answer(job, None, disk_is_full()) for job in refused]
+            answers: list[Answer] = [(job, None, disk_is_full()) for job in refused]
             answers += self._commit(file, [job for job in live if not (job.grows and self.full)])
         except BaseException as error:  # the thread dies of it
             died = BrokerUnavailableError(
                 "SQLite: the thread of the file has died; restart", maybe_done=True
             )
             died.__cause__ = error
-            self._answer([Answer(job, None, died) for job in live])
+            self._answer([(job, None, died) for job in live])
             raise
         self._answer(answers)
 
@@ -217,13 +216,13 @@ class Worker:
             _roll_back(file.db)  # if that failed after the last transaction
             file.db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            return [Answer(job, None, error) for job in jobs]
+            return [(job, None, error) for job in jobs]
         try:
             self._in_each(file.db)
             answers: list[Answer] = []
             for kind in of_each_kind(jobs):
                 results = kind[0].together(file.db, [job.item for job in kind])
-                answers += [Answer(*one, None) for one in zip(kind, results, strict=True)]
+                answers += [(*one, None) for one in zip(kind, results, strict=True)]
             file.db.execute("COMMIT")
         except Exception as error:
             with suppress(sqlite3.Error):
@@ -232,17 +231,17 @@ class Worker:
                 return [answer for job in jobs for answer in self._commit(file, [job])]
             if _is_full(error):
                 return self._make_room(file, jobs[0], error)
-            return [Answer(jobs[0], None, error)]
+            return [(jobs[0], None, error)]
         return answers
 
     def _make_room(self, file: QueueFile, job: Job, error: Exception) -> list[Answer]:
         """On a full disk what empties the queue goes on, in the reserve; what fills it does not."""
         if job.grows:
-            return [Answer(job, None, disk_is_full())]
+            return [(job, None, disk_is_full())]
         if reserve.give_up(file.path):
             self._note_room(file, True)
             return self._commit(file, [job])
-        return [Answer(job, None, error)]
+        return [(job, None, error)]
 
     def _note_room(self, file: QueueFile, full: bool) -> None:
         if full and not self.full:
@@ -251,11 +250,11 @@ class Worker:
             _log.warning("SQLite: the disk of %r has room again", file.path.name)
         self.full = full
 
-    def _answer(self, answers: list[Answer]) -> None:
+    def _answer(self, answers: Sequence[Answer]) -> None:
         """Wake the callers, once for each loop."""
-        by_loop: defaultdict[asyncio.AbstractEventLoop, list[Answer]] = defaultdict(list)
+        by_loop: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
         for answer in answers:
-            by_loop[answer.job.loop].append(answer)
+            by_loop.setdefault(answer[0].loop, []).append(answer)
         for loop, mine in by_loop.items():
             try:
                 loop.call_soon_threadsafe(self._settle, mine)
@@ -270,7 +269,7 @@ class Worker:
                 return
             if job is not None:
                 gone = BrokerUnavailableError("SQLite: the thread of the file has ended")
-                self._answer([Answer(job, None, gone)])
+                self._answer([(job, None, gone)])
 
 
 def disk_is_full() -> BrokerUnavailableError:
