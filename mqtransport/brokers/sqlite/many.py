@@ -13,7 +13,13 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from mqtransport.brokers.sqlite import store
-from mqtransport.brokers.sqlite.records import Receipt, Record, checksum, delivery
+from mqtransport.brokers.sqlite.records import (
+    INLINE_CHARS,
+    Receipt,
+    Record,
+    checksum,
+    delivery,
+)
 from mqtransport.brokers.sqlite.store import Now, QueueRow
 from mqtransport.message import RawDelivery
 
@@ -41,18 +47,21 @@ STORED = "seq, attempt, id, grp, sent_at, first_at, checksum, attributes, CAST(b
 """The columns of :class:`Stored`."""
 
 
-def is_plain(queue: QueueRow, record: Record) -> bool:
-    """Return whether :func:`put` can store the message: one row is all there is to it."""
-    return record.inline and not queue.ordered
+def plain_bytes(queue: QueueRow) -> int:
+    """Return the size up to which :func:`put` can store messages of the queue.
+
+    One row is all there is to such a message, whatever its attributes. It is legal, too.
+    """
+    return 0 if queue.ordered else min(queue.max_bytes, INLINE_CHARS)
 
 
 def put(db: sqlite3.Connection, queue: QueueRow, records: Sequence[Record], now: Now) -> None:
     """Store plain messages at the end of the queue, in this order."""
     for part in _in_parts(records):
         values: list[Any] = [queue.id, now.wall]
-        for one in part:
-            due = now.monotonic + one.delay_s
-            values += (one.id, due, one.group, one.checksum, one.attributes, one.body)
+        for id_, body, attributes, group, _, delay_s, _ in part:
+            sum_ = checksum(id_, group, attributes, body.encode())
+            values += (id_, now.monotonic + delay_s, group, sum_, attributes, body)
         db.execute(_insert_messages(len(part)), values)
 
 

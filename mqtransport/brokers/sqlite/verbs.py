@@ -78,18 +78,25 @@ class Verbs:
         def put_one(row: QueueRow, record: Record | BrokerError) -> str | BrokerError:
             if isinstance(record, BrokerError):
                 return record
-            if record.size_bytes > row.max_bytes:
-                return _too_large(row, record)
-            if many.is_plain(row, record):
-                plain[row.name].append(record)
-                return record.id
             many.put(db, row, plain[row.name], now)  # these came before this one
             plain[row.name].clear()
             return self._put(db, row, record, now)
 
-        answers = [[put_one(rows[queue], one) for one in records] for queue, records in calls]
-        for queue, records in plain.items():
-            many.put(db, rows[queue], records, now)
+        answers = []
+        for queue, records in calls:
+            row = rows[queue]
+            most_bytes = many.plain_bytes(row)
+            waiting = plain[queue]
+            answer: list[str | BrokerError] = []
+            for one in records:
+                if isinstance(one, Record) and one.size_bytes <= most_bytes:
+                    waiting.append(one)
+                    answer.append(one.id)
+                else:
+                    answer.append(put_one(row, one))
+            answers.append(answer)
+        for queue, waits in plain.items():
+            many.put(db, rows[queue], waits, now)
         return answers
 
     def take(self, queue: str, most: int, lease_s: float, attempt_id: str | None) -> Work[Taken]:
@@ -152,6 +159,8 @@ class Verbs:
     def _put(
         self, db: sqlite3.Connection, row: QueueRow, record: Record, now: Now
     ) -> str | BrokerError:
+        if record.size_bytes > row.max_bytes:
+            return _too_large(row, record)
         if row.ordered:
             if first := taking.first_of(db, row, record.dedup_id, now):
                 return first
