@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import importlib
 import json
 from collections.abc import Callable, Mapping
@@ -41,15 +40,7 @@ _dumps, _loads = codec(_optional("orjson"))
 
 
 def write(parameters: Mapping[str, Any]) -> bytes:
-    """Return the body of a request.
-
-    Args:
-        parameters: built for this call alone: binary values in it are replaced by their text.
-    """
-    for entry in parameters.get("Entries", ()):
-        for attribute in entry.get("MessageAttributes", {}).values():
-            if "BinaryValue" in attribute:
-                attribute["BinaryValue"] = base64.b64encode(attribute["BinaryValue"]).decode()
+    """Return the body of a request."""
     try:
         written: bytes = _dumps(parameters)
     except (TypeError, ValueError):  # a lone surrogate; json escapes it, SQS refuses it

@@ -46,13 +46,10 @@ def send_entry(position: int, message: Outgoing, *, fifo: bool) -> Entry:
     entry: Entry = {"Id": str(position), "MessageBody": message.body}
     if message.attributes:
         entry["MessageAttributes"] = {
-            name: {
-                "DataType": attribute.data_type,
-                "BinaryValue" if isinstance(attribute.value, bytes) else "StringValue": (
-                    attribute.value
-                ),
-            }
-            for name, attribute in message.attributes.items()
+            name: {"DataType": kind, "StringValue": value}
+            if isinstance(value, str)
+            else {"DataType": kind, "BinaryValue": base64.b64encode(value).decode()}
+            for name, (kind, value) in message.attributes.items()
         }
     # Without the field the queue's own DelaySeconds applies, 0 overrides it (AWS, SendMessage).
     if message.delay_s is not None:

@@ -52,7 +52,7 @@ class TestEntries:
         assert entry["MessageAttributes"] == {
             "Name": {"DataType": "String", "StringValue": "x"},
             "Count": {"DataType": "Number.int", "StringValue": "7"},
-            "Packed": {"DataType": "Binary", "BinaryValue": b"\0\1"},
+            "Packed": {"DataType": "Binary", "BinaryValue": "AAE="},
         }
 
     @pytest.mark.parametrize(("asked", "sent"), [(0, 0), (0.001, 1), (1.0, 1), (899.2, 900)])
@@ -202,7 +202,7 @@ class TestDeliveries:
         }
         carried = {
             "Name": {"DataType": "String", "StringValue": "x"},
-            "Packed": {"DataType": "Binary.x", "BinaryValue": b"\0"},
+            "Packed": {"DataType": "Binary.x", "BinaryValue": "AA=="},
         }
         reply = {"Messages": [message(Attributes=system, MessageAttributes=carried)]}
         (delivery,), faults = encoding.deliveries(reply)
