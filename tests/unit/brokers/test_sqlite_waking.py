@@ -24,7 +24,7 @@ async def held_up(broker: SQLiteBroker) -> threading.Event:
         go.wait(10)
 
     worker = broker._open_worker("test")
-    worker.submit(stand)
+    worker.submit(stand).add_done_callback(asyncio.Future.exception)  # it may be too late
     await stands.wait()
     return go
 
