@@ -104,6 +104,11 @@ class Deadlines:
 def of_each_kind(jobs: Iterable[Job]) -> list[list[Job]]:
     """Return the jobs that are done together, in the order in which they came."""
     kinds: dict[Together[Any, Any], list[Job]] = {}
+    last: Together[Any, Any] | None = None
+    kind: list[Job] = []
     for job in jobs:
-        kinds.setdefault(job.together, []).append(job)
+        if job.together != last:  # mostly it is the same, and to look it up takes 4 times as long
+            last = job.together
+            kind = kinds.setdefault(last, [])
+        kind.append(job)
     return list(kinds.values())

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from mqtransport.message import Attribute, RawDelivery
+from mqtransport.message import Attribute, Outgoing, RawDelivery
 
 INLINE_CHARS = 2048
 """Longer bodies lie in a table of their own: each lease writes the message's row anew."""
@@ -48,6 +48,19 @@ class Record(NamedTuple):
     def inline(self) -> bool:
         """Whether the body lies in the message's row."""
         return len(self.body) <= INLINE_CHARS
+
+
+def record_of(item: Outgoing, id: str, size_bytes: int) -> Record:
+    """Return a message as it is stored."""
+    return Record(  # not by name, which takes twice as long
+        id,
+        item.body,
+        pack_attributes(item.attributes),
+        item.group,
+        item.dedup_id or item.id,
+        item.delay_s or 0.0,
+        size_bytes,
+    )
 
 
 class Receipt(NamedTuple):

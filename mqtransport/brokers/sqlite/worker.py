@@ -196,9 +196,10 @@ class Worker:
                 return
             if any(job.grows for job in live):
                 self._note_room(file, not reserve.keep(file.path))
-            refused = [job for job in live if job.grows and self.full]
+            refused = [job for job in live if job.grows] if self.full else []
             answers: list[Answer] = [(job, None, disk_is_full()) for job in refused]
-            answers += self._commit(file, [job for job in live if not (job.grows and self.full)])
+            rest = [job for job in live if not job.grows] if self.full else live
+            answers += self._commit(file, rest)
         except BaseException as error:  # the thread dies of it
             died = BrokerUnavailableError(
                 "SQLite: the thread of the file has died; restart", maybe_done=True
@@ -222,7 +223,7 @@ class Worker:
             answers: list[Answer] = []
             for kind in of_each_kind(jobs):
                 results = kind[0].together(file.db, [job.item for job in kind])
-                answers += [(*one, None) for one in zip(kind, results, strict=True)]
+                answers += zip(kind, results, [None] * len(kind), strict=True)
             file.db.execute("COMMIT")
         except Exception as error:
             with suppress(sqlite3.Error):
@@ -252,10 +253,10 @@ class Worker:
 
     def _answer(self, answers: Sequence[Answer]) -> None:
         """Wake the callers, once for each loop."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
-        for answer in answers:
-            by_loop.setdefault(answer[0].loop, []).append(answer)
-        for loop, mine in by_loop.items():
+        loops = {answer[0].loop for answer in answers}
+        for loop in loops:
+            one_loop = len(loops) == 1
+            mine = answers if one_loop else [one for one in answers if one[0].loop is loop]
             try:
                 loop.call_soon_threadsafe(self._settle, mine)
             except RuntimeError:
