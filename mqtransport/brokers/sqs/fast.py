@@ -14,6 +14,7 @@ import calendar
 import hmac
 import io
 import logging
+import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -197,6 +198,9 @@ def _scope(request: Any, headers: Headers) -> Headers:
         raise _CannotFollow("it does not speak the JSON protocol")
     if strange := headers.keys() - _KNOWN:
         raise _CannotFollow(f"it sends {', '.join(sorted(strange))}")
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        # While a function starts there is no trace yet; each invocation then has its own.
+        raise _CannotFollow("inside Lambda it sends each invocation's trace")
     found = _AUTHORIZATION.match(headers["authorization"])
     if found is None:
         raise _CannotFollow("it does not sign with Signature Version 4")

@@ -139,6 +139,24 @@ class TestWhichWay:
         assert len(lines) == 2, "one for each of the two clients"
         assert "it sends x-amzn-trace-id" in lines[0]
 
+    async def test_inside_lambda_it_is_off_also_before_the_first_invocation(
+        self,
+        listener: Listener,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        # While a function starts there is no trace yet, so its first request carries none.
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
+        monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
+        caplog.set_level(logging.INFO, "mqtransport")
+        async with connected(f"http://localhost:{listener.port}") as broker:
+            await broker.send(queue_on(listener), [Outgoing("m", "{}", {})])
+            monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-2-3;Sampled=1")
+            await broker.send(queue_on(listener), [Outgoing("m", "{}", {})])
+        traced = [b"X-Amzn-Trace-Id: Root=1-2-3" in head for head in listener.heads]
+        assert traced == [False, True]
+        assert [line for line in caplog.messages if "fast path is off" in line]
+
 
 class FakeRequest:
     method = "POST"
