@@ -111,15 +111,15 @@ class FastPath:
         """
         if self._route is not None or self._off or not isinstance(request.body, bytes):
             return
-        headers = {name.lower(): _text(value) for name, value in request.headers.items()}
         try:
-            keys = await self._keys()
-        except BotoCoreError:
-            return
-        try:
+            headers = {name.lower(): _text(value) for name, value in request.headers.items()}
             scope = _scope(request, headers)
+            keys = await self._keys()
             if scope["key"] == keys.access_key:
                 self._route = await self._follow(session, request, headers, scope, keys)
+        except (BotoCoreError, OSError):
+            # No credentials any more, or no certificates to be read: the request itself tells.
+            return
         except (_CannotFollow, AttributeError, LookupError, TypeError, ValueError) as error:
             # aiobotocore has changed, or is told to do what we cannot; its way always works.
             self._off = True

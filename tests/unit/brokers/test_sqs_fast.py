@@ -198,6 +198,29 @@ class TestLearning:
         assert why in line
         assert "CANARY" not in line
 
+    @PATHS
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("AWS_CA_BUNDLE", "/nonexistent.pem"), ("HTTP_PROXY", "http://pro xy:31:28")],
+    )
+    async def test_learning_does_not_change_what_a_request_fails_with(
+        self,
+        listener: Listener,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        fast_path: bool,
+        name: str,
+        value: str,
+    ) -> None:
+        caplog.set_level(logging.INFO, "mqtransport")
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv(name, value)
+        async with connected(f"http://localhost:{listener.port}", fast_path=fast_path) as broker:
+            with pytest.raises(BrokerUnavailableError) as caught:
+                await broker.send(queue_on(listener), [Outgoing("m", "{}", {})])
+        assert "HTTPClientError" in str(caught.value)
+        assert not caplog.messages
+
     async def test_a_key_that_changed_in_between_says_nothing(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
