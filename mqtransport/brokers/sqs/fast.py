@@ -48,6 +48,8 @@ _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/"
 )
 
+# With this, aiobotocore's requests through a proxy name the host in a header of its own.
+_PROXY_HOST = "BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER"
 
 _log = logging.getLogger(__name__)
 
@@ -174,6 +176,8 @@ class FastPath:
         proxy_url = session.proxies.proxy_url_for(request.url)
         proxy: dict[str, Any] = {}
         if proxy_url:
+            if os.environ.get(_PROXY_HOST):
+                raise _CannotFollow("it may tell the proxy the host")
             proxy_headers = session.proxies.proxy_headers_for(request.url)
             proxy = {"proxy": proxy_url, "proxy_headers": proxy_headers}
         return Route(

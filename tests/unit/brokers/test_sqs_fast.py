@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
@@ -243,6 +244,25 @@ class TestTransport:
                 await call_each_hot_verb(broker, "http://sqs.invalid/000000000000/orders")
         assert len(listener.heads) == 10
         assert all(head.startswith(b"POST http://sqs.invalid/ ") for head in listener.heads)
+
+    @PATHS
+    async def test_both_ways_tell_the_proxy_the_host_where_botocore_is_told_to(
+        self, listener: Listener, monkeypatch: pytest.MonkeyPatch, fast_path: bool
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", f"http://localhost:{listener.port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv("BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER", "true")
+        told: list[Any] = []
+        request = aiohttp.ClientSession._request
+
+        async def noting(self: Any, *given: Any, **named: Any) -> Any:
+            told.append(named["proxy_headers"])
+            return await request(self, *given, **named)
+
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", noting)
+        async with connected("http://sqs.invalid", fast_path=fast_path) as broker:
+            await call_each_hot_verb(broker, "http://sqs.invalid/000000000000/orders")
+        assert told == [{"host": "sqs.invalid"}] * 5
 
     @PATHS
     async def test_both_ways_trust_the_bundle_that_aiobotocore_is_told_to_trust(
