@@ -31,6 +31,9 @@ SYSTEM_ATTRIBUTES = (
     "MessageGroupId",
 )
 
+# Numbers of so many digits are no times, and floats end somewhere; as in mqtransport.wire.
+_ENDLESS = 1e16
+
 
 def whole_seconds(seconds: float) -> int:
     """Return seconds as SQS takes them, rounded up: never earlier than asked."""
@@ -178,6 +181,9 @@ def _delivery(message: object) -> RawDelivery:
     if attempt is None or attempt < 1:
         # Guessing 1 would retry a poisonous message for ever.
         raise BadReplyError("a message in the answer has no ApproximateReceiveCount")
+    group = system.get("MessageGroupId")
+    if group is not None and not isinstance(group, str):
+        raise BadReplyError("a message in the answer has a malformed MessageGroupId")
     return RawDelivery(
         broker_id=broker_id,
         receipt=receipt,
@@ -186,7 +192,7 @@ def _delivery(message: object) -> RawDelivery:
         attempt=attempt,
         sent_at=_milliseconds(system.get("SentTimestamp")),
         first_received_at=_milliseconds(system.get("ApproximateFirstReceiveTimestamp")),
-        group=system.get("MessageGroupId"),
+        group=group,
     )
 
 
@@ -302,9 +308,9 @@ def _integer(value: object) -> int | None:
 
 def _seconds(value: object) -> float | None:
     number = _integer(value)
-    return None if number is None else float(number)
+    return float(number) if number is not None and abs(number) < _ENDLESS else None
 
 
 def _milliseconds(value: object) -> float | None:
     stamp = _integer(value)
-    return None if stamp is None else stamp / 1000
+    return stamp / 1000 if stamp is not None and abs(stamp) < _ENDLESS else None

@@ -231,6 +231,8 @@ class TestDeliveries:
             message(Attributes={"ApproximateReceiveCount": "0"}),
             message(Attributes={"ApproximateReceiveCount": "many"}),
             message(Attributes={"ApproximateReceiveCount": True}),
+            message(Attributes={"ApproximateReceiveCount": "1", "MessageGroupId": 7}),
+            message(Attributes={"ApproximateReceiveCount": "1", "MessageGroupId": ["g"]}),
             message(MessageAttributes=[]),
             message(MessageAttributes={"Name": {"DataType": "String"}}),
             message(MessageAttributes={"Name": {"StringValue": "x"}}),
@@ -247,6 +249,16 @@ class TestDeliveries:
         good, faults = encoding.deliveries({"Messages": [message(Body=None), message()]})
         assert [delivery.receipt for delivery in good] == ["r"]
         assert len(faults) == 1
+
+    @pytest.mark.parametrize("stamp", ["9" * 400, 10**30, "soon", 1.5, None, []])
+    def test_a_time_that_cannot_be_read_is_unknown(self, stamp: Any):
+        system = {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": stamp,
+            "ApproximateFirstReceiveTimestamp": stamp,
+        }
+        (delivery,), faults = encoding.deliveries({"Messages": [message(Attributes=system)]})
+        assert (delivery.sent_at, delivery.first_received_at, faults) == (None, None, [])
 
     @pytest.mark.parametrize(
         ("headers", "body"),
@@ -324,6 +336,9 @@ class TestQueueInfo:
     def test_what_cannot_be_read_is_none(self, policy: Any):
         told = {"RedrivePolicy": policy, "VisibilityTimeout": "soon", "MaximumMessageSize": None}
         assert encoding.queue_info(told) == QueueInfo(fifo=False)
+
+    def test_seconds_beyond_all_bounds_are_none(self):
+        assert encoding.queue_info({"VisibilityTimeout": "9" * 400}).lease_s is None
 
     @pytest.mark.parametrize("reply", [{}, {"Attributes": None}, {"Attributes": []}])
     def test_an_answer_without_attributes_is_garbage(self, reply: dict[str, Any]):
