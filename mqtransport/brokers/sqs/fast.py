@@ -71,9 +71,9 @@ class Session(AIOHTTPSession):  # type: ignore[misc, unused-ignore]
         return await super().send(request)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Route:
-    """How requests go: learnt from aiobotocore's own."""
+    """How requests go: learnt from aiobotocore's own; no repr, for a proxy's password."""
 
     session: Any
     url: URL

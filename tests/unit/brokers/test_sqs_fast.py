@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 import pytest
 
-from mqtransport.brokers.sqs import SQSBroker
+from mqtransport.brokers.sqs import SQSBroker, client
 from mqtransport.brokers.sqs import codec as module
 from mqtransport.brokers.sqs.credentials import Keys
 from mqtransport.brokers.sqs.fast import FastPath, Session
@@ -244,6 +244,18 @@ class TestTransport:
                 await call_each_hot_verb(broker, "http://sqs.invalid/000000000000/orders")
         assert len(listener.heads) == 10
         assert all(head.startswith(b"POST http://sqs.invalid/ ") for head in listener.heads)
+
+    async def test_a_way_through_a_proxy_does_not_show_its_password(
+        self, listener: Listener, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", f"http://user:CANARYpassword@localhost:{listener.port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        path = FastPath(Keys("key", "secret").get_frozen_credentials, SystemClock())
+        monkeypatch.setattr(client, "FastPath", lambda keys, clock: path)
+        async with connected("http://sqs.invalid") as broker:
+            await broker.send("http://sqs.invalid/0/orders", [Outgoing("m", "{}", {})])
+        assert path.ready
+        assert "CANARY" not in repr(path._route)
 
     @PATHS
     async def test_both_ways_tell_the_proxy_the_host_where_botocore_is_told_to(
