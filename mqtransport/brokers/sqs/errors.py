@@ -195,6 +195,18 @@ def from_exception(call: Call, exc: Exception) -> BrokerError:
     return call.error(verdict, found)
 
 
+def shown_cause(exc: Exception) -> Exception | None:
+    """Return what may stand in a traceback as the cause of our error.
+
+    What aiohttp says of a proxy that refuses names the proxy's URL, with its password.
+    """
+    import aiohttp
+    from botocore.exceptions import ProxyConnectionError
+
+    reason = exc.kwargs.get("error") if isinstance(exc, ProxyConnectionError) else exc
+    return None if isinstance(reason, aiohttp.ClientHttpProxyError) else exc
+
+
 def _from_answer(call: Call, response: Mapping[str, Any]) -> BrokerError:
     error, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
     status, text = meta.get("HTTPStatusCode", 0), str(error.get("Message", ""))

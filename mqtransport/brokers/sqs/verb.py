@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mqtransport.brokers.sqs import encoding
-from mqtransport.brokers.sqs.errors import BadReplyError, Call, from_exception
+from mqtransport.brokers.sqs.errors import BadReplyError, Call, from_exception, shown_cause
 from mqtransport.brokers.sqs.urls import QueueUrls, is_url, why_unusable
 from mqtransport.errors import (
     AccessDeniedError,
@@ -176,5 +176,5 @@ class Verb:
         except Exception as exc:
             # The edge to foreign code: botocore's parser alone raises what it stumbles over
             # (AttributeError, TypeError, binascii.Error), and nothing foreign may escape.
-            raise from_exception(self.about, exc) from exc
+            raise from_exception(self.about, exc) from shown_cause(exc)
         return reply

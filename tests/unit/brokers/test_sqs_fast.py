@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,27 @@ class TestTransport:
             await broker.send("http://sqs.invalid/0/orders", [Outgoing("m", "{}", {})])
         assert path.ready
         assert "CANARY" not in repr(path._route)
+
+    @PATHS
+    async def test_no_traceback_shows_the_password_of_a_proxy_that_refuses(
+        self, monkeypatch: pytest.MonkeyPatch, fast_path: bool
+    ) -> None:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:CANARYpassword@localhost:{port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        async with server, connected("https://sqs.invalid", fast_path=fast_path) as broker:
+            for _ in range(2):
+                with pytest.raises(BrokerUnavailableError) as caught:
+                    await broker.send("https://sqs.invalid/0/orders", [Outgoing("m", "{}", {})])
+                assert not caught.value.maybe_done
+                assert "CANARY" not in "".join(traceback.format_exception(caught.value))
 
     @PATHS
     async def test_both_ways_tell_the_proxy_the_host_where_botocore_is_told_to(
