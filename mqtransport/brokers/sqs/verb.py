@@ -177,4 +177,10 @@ class Verb:
             # The edge to foreign code: botocore's parser alone raises what it stumbles over
             # (AttributeError, TypeError, binascii.Error), and nothing foreign may escape.
             raise from_exception(self.about, exc) from shown_cause(exc)
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled this task: aiohttp, closed, so ends those who wait for a connection.
+            raise self.about.lost("the broker was closed meanwhile") from exc
         return reply

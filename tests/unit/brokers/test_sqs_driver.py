@@ -401,6 +401,19 @@ class TestFaults:
             with pytest.raises(ClosedError):
                 await broker.ack("orders", ["r"])
 
+    async def test_closing_ends_what_waits_for_a_connection_and_cancels_nobody(
+        self, double: SQSDouble
+    ):
+        async with connected(double.url, poll_connections=1) as broker:
+            polls = [
+                asyncio.create_task(broker.receive("orders", max_messages=1, wait_s=20, lease_s=30))
+                for _ in range(3)
+            ]
+            await eventually(lambda: double.requests["ReceiveMessage"] == 1)
+            await broker.aclose()
+            ends = await asyncio.gather(*polls, return_exceptions=True)
+        assert [type(end) for end in ends] == [BrokerUnavailableError] * 3
+
 
 class TestBrokenReplies:
     """Replies that are JSON with a good status, but none of SQS's."""
