@@ -24,7 +24,6 @@ from urllib.parse import urlsplit
 
 from aiobotocore.httpsession import AIOHTTPSession
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.httpsession import ProxyConfiguration
 from botocore.parsers import JSONParser
 from yarl import URL
 
@@ -58,12 +57,6 @@ class Session(AIOHTTPSession):  # type: ignore[misc, unused-ignore]
     """aiobotocore's HTTP session, which shows each request to ``path`` before sending it."""
 
     path: FastPath
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self.proxies = ProxyConfiguration(
-            proxies=named.get("proxies"), proxies_settings=named.get("proxies_config")
-        )
 
     async def send(self, request: Any) -> Any:
         """Send aiobotocore's request."""
@@ -173,15 +166,17 @@ class FastPath:
         ours = signer.headers(keys, headers["x-amz-target"], request.body, then)
         if not hmac.compare_digest(ours["Authorization"], headers["authorization"]):
             raise _CannotFollow("its signature is another")
-        proxy_url = session.proxies.proxy_url_for(request.url)
+        # Neither this nor _get_session is public, and both are the same in all of aiobotocore 3;
+        # without them the path stays off.
+        proxies = session._proxy_config
+        proxy_url = proxies.proxy_url_for(request.url)
         proxy: dict[str, Any] = {}
         if proxy_url:
             if os.environ.get(_PROXY_HOST):
                 raise _CannotFollow("it may tell the proxy the host")
-            proxy_headers = session.proxies.proxy_headers_for(request.url)
+            proxy_headers = proxies.proxy_headers_for(request.url)
             proxy = {"proxy": proxy_url, "proxy_headers": proxy_headers}
         return Route(
-            # Not public, and the same in all of aiobotocore 3; without it the path stays off.
             session=await session._get_session(proxy_url),
             url=URL(request.url, encoded=True),
             signer=signer,

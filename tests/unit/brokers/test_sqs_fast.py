@@ -19,6 +19,7 @@ from mqtransport.brokers.sqs import SQSBroker, client
 from mqtransport.brokers.sqs import codec as module
 from mqtransport.brokers.sqs.credentials import Keys
 from mqtransport.brokers.sqs.fast import FastPath, Session
+from mqtransport.brokers.sqs.signing import Signer
 from mqtransport.clock import SystemClock
 from mqtransport.errors import BrokerUnavailableError
 from mqtransport.message import Outgoing
@@ -199,6 +200,18 @@ class TestLearning:
         (line,) = caplog.messages
         assert why in line
         assert "CANARY" not in line
+
+    async def test_the_proxy_is_aiobotocore_s_however_its_session_was_given_it(self) -> None:
+        keys = Keys("key", "secret")
+        signer = Signer(
+            "localhost", "/", "r", "sqs", {"content-type": "application/x-amz-json-1.0"}
+        )
+        signed = signer.headers(keys, "AmazonSQS.ReceiveMessage", FakeRequest.body, 0.0)
+        path = FastPath(keys.get_frozen_credentials, SystemClock())
+        async with path.session_class()(True, {"http": "http://proxy:3128"}) as session:
+            await path.learn(session, FakeRequest(**signed))
+        assert path._route is not None
+        assert path._route.proxy["proxy"] == "http://proxy:3128"
 
     @PATHS
     @pytest.mark.parametrize(
