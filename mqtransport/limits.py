@@ -62,47 +62,57 @@ def _utf8_bytes(text: str | bytes) -> int:
     return len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else len(text)
 
 
+def counted_bytes(message: Outgoing) -> int:
+    """Return the :func:`size_bytes` of a message, which may be known already."""
+    known = message.sound_bytes
+    return size_bytes(message.body, message.attributes) if known is None else known
+
+
 def why_refused(
-    message: Outgoing, *, max_bytes: int, fifo: bool = False, counted_bytes: int | None = None
+    message: Outgoing, *, max_bytes: int, fifo: bool = False, size: int | None = None
 ) -> str | None:
     """Return why SQS would refuse the message on its own, or None if it would not.
+
+    What was found legal once is not looked at again: only the queue's own rules are.
 
     Args:
         message: the packed message.
         max_bytes: the queue's size limit in force.
         fifo: whether the queue is an ordered one.
-        counted_bytes: its :func:`size_bytes`, where they are known already.
+        size: its :func:`counted_bytes`, where they are known already.
     """
-    if counted_bytes is None:
-        counted_bytes = size_bytes(message.body, message.attributes)
-    return _why_attributes_refused(message.attributes) or why_refused_but_attributes(
-        message, max_bytes=max_bytes, fifo=fifo, counted_bytes=counted_bytes
-    )
+    if size is None:
+        size = counted_bytes(message)
+    if message.sound_bytes is None:
+        if why := _why_attributes_refused(message.attributes) or why_content_refused(message):
+            return why
+        message.sound_bytes = size
+    return why_refused_here(message, max_bytes=max_bytes, fifo=fifo, size=size)
 
 
-def why_refused_but_attributes(
-    message: Outgoing, *, max_bytes: int, fifo: bool, counted_bytes: int
-) -> str | None:
-    """Return what :func:`why_refused` does, for a message whose attributes are known to be legal.
+def why_refused_here(message: Outgoing, *, max_bytes: int, fifo: bool, size: int) -> str | None:
+    """Return why this queue would refuse a legal message; the arguments of :func:`why_refused`."""
+    if size > max_bytes:
+        return f"it has {size} bytes with its attributes; the limit is {max_bytes}"
+    if fifo and message.group is None:
+        return "an ordered (*.fifo) queue needs a group; pass group="
+    if fifo and message.delay_s is not None:
+        return "an ordered (*.fifo) queue takes no delay_s per message"
+    return None
 
-    The arguments are those of :func:`why_refused`.
-    """
+
+def why_content_refused(message: Outgoing) -> str | None:
+    """Return why no queue takes the message, its attributes aside; None if one may."""
     if not message.body:
         return "the body is empty"
     if found := illegal_character(message.body):
         return f"the body contains {found}, which SQS does not carry"
-    if counted_bytes > max_bytes:
-        return f"it has {counted_bytes} bytes with its attributes; the limit is {max_bytes}"
     if message.delay_s is not None and not 0 <= message.delay_s <= MAX_DELAY_S:
         return f"delay_s is {message.delay_s}; it must be 0 to {MAX_DELAY_S:.0f}"
     if message.group is not None and not _GROUP.match(message.group):
         return "group must be 1 to 128 letters, digits or punctuation"
     if message.dedup_id is not None and not _GROUP.match(message.dedup_id):
         return "dedup_id must be 1 to 128 letters, digits or punctuation"
-    if fifo and message.group is None:
-        return "an ordered (*.fifo) queue needs a group; pass group="
-    if fifo and message.delay_s is not None:
-        return "an ordered (*.fifo) queue takes no delay_s per message"
     return None
 
 

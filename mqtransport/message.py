@@ -47,6 +47,9 @@ class Outgoing:
         delay_s: seconds for which the broker hides the message; None is the queue's own delay.
         group: ordering group on ``*.fifo`` queues, fairness hint elsewhere.
         dedup_id: deduplication id on ``*.fifo`` queues; None takes ``id``. Not used elsewhere.
+        sound_bytes: its size, once all of it was looked at and found legal; None until then, and
+            in copies. Only :mod:`mqtransport.limits` and the packer set it: they look once, for
+            themselves and for the driver.
     """
 
     id: str
@@ -55,6 +58,7 @@ class Outgoing:
     delay_s: float | None = None
     group: str | None = None
     dedup_id: str | None = None
+    sound_bytes: int | None = field(default=None, init=False, repr=False, compare=False)
 
 
 class RawDelivery(NamedTuple):

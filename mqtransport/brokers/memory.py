@@ -132,7 +132,7 @@ class MemoryBroker(Broker):
         await self._enter("send")
         CHECKS.batch("send", queue, batch)
         target = self._advanced("send", queue)
-        sizes = [limits.size_bytes(item.body, item.attributes) for item in batch]
+        sizes = [limits.counted_bytes(item) for item in batch]
         CHECKS.total(queue, sizes)
         answers = [self._put(target, item, size) for item, size in zip(batch, sizes, strict=True)]
         waiters = self._waiters[queue]
@@ -223,7 +223,7 @@ class MemoryBroker(Broker):
             item,
             max_bytes=target.max_message_bytes,
             fifo=target.fifo,
-            counted_bytes=size_bytes,
+            size=size_bytes,
         ):
             return CHECKS.refused("send", target.name, why)
         message = Message(

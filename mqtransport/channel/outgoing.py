@@ -19,7 +19,7 @@ from mqtransport.channel.outbox import Entry
 from mqtransport.checks import check_number
 from mqtransport.clock import Clock
 from mqtransport.errors import ImportMessageError, MessageRefusedError, UsageError
-from mqtransport.limits import why_refused_but_attributes
+from mqtransport.limits import why_content_refused, why_refused_here
 from mqtransport.message import NO_EXTRAS, Outgoing, RawDelivery, SendExtras
 from mqtransport.participants import Producer
 
@@ -70,10 +70,11 @@ class Packer:
             message_id, body, attributes, extras.delay_s, extras.group, extras.dedup_id
         )
         # The attributes are our own: two fixed words, a name that was checked, and ASCII.
-        if why := why_refused_but_attributes(
-            message, max_bytes=self.max_bytes, fifo=self.fifo, counted_bytes=size
+        if why := why_content_refused(message) or why_refused_here(
+            message, max_bytes=self.max_bytes, fifo=self.fifo, size=size
         ):
             self.refuse(name, message_id, why)
+        message.sound_bytes = size
         return Entry(name, message, size)
 
     def check_model(self, producer: Producer[Any], message: object, message_id: str) -> None:

@@ -27,7 +27,7 @@ from mqtransport.errors import (
     SendError,
     UsageError,
 )
-from mqtransport.limits import is_fifo, size_bytes
+from mqtransport.limits import counted_bytes, is_fifo
 from mqtransport.message import NO_EXTRAS, Outgoing, SendExtras, Sent
 from mqtransport.participants import Producer, check_participant
 
@@ -203,7 +203,7 @@ class ProducingChannel(Channel):
             SendError: it was not confirmed; ``MessageRefusedError`` if it never will be.
             NotStartedError: the channel does not run.
         """
-        entry = Entry(name, message, size_bytes(message.body, message.attributes), as_is=True)
+        entry = Entry(name, message, counted_bytes(message), as_is=True)
         await self._sender.send(entry, self._options.send_timeout_s)
 
     def export_unsent(self) -> list[dict[str, Any]]:

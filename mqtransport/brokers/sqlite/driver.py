@@ -177,7 +177,7 @@ class SQLiteBroker(Broker):
         sizes: list[int] = []
         records: list[Record | BrokerError] = []
         for item in batch:  # one loop: comprehensions take 0.4 us more
-            sizes.append(limits.size_bytes(item.body, item.attributes))
+            sizes.append(limits.counted_bytes(item))
             records.append(self._record(queue, item, sizes[-1]))
         CHECKS.total(queue, sizes)
         put = worker.submit_one_of(self._verbs.put, (queue, records), grows=True)
@@ -292,7 +292,7 @@ class SQLiteBroker(Broker):
             item,
             max_bytes=limits.MAX_MESSAGE_BYTES,
             fifo=limits.is_fifo(queue),
-            counted_bytes=size_bytes,
+            size=size_bytes,
         ):
             return CHECKS.refused("send", queue, why)
         return record_of(item, new_id(self._random), size_bytes)

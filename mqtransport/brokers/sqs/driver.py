@@ -175,11 +175,11 @@ class SQSBroker(Broker):
         async with self._verb("send to", "sqs:SendMessage", queue) as verb:
             verb.refuse_if(ranges.why_no_batch(len(batch)))
             fifo = limits.is_fifo(queue)
-            sizes = [limits.size_bytes(message.body, message.attributes) for message in batch]
+            sizes = [limits.counted_bytes(message) for message in batch]
             results: dict[int, str | BrokerError] = {}
             for position, (message, size) in enumerate(zip(batch, sizes, strict=True)):
                 if why := limits.why_refused(
-                    message, max_bytes=limits.MAX_MESSAGE_BYTES, fifo=fifo, counted_bytes=size
+                    message, max_bytes=limits.MAX_MESSAGE_BYTES, fifo=fifo, size=size
                 ):
                     results[position] = verb.about.refused(why)
             going = [position for position in range(len(batch)) if position not in results]
