@@ -69,6 +69,10 @@ class OrderedOutbox(Outbox):
             self._turns.appendleft(_group(heapq.heappop(self._later)[2]))
         return len(self._turns)
 
+    def has_full(self, max_messages: int) -> bool:
+        """Return whether so many may be sent now: one of each group."""
+        return len(self._turns) >= max_messages
+
     def take_batch(self, *, max_messages: int, max_bytes: int) -> list[Entry]:
         """Take the next batch, at most one message of each group; marks it as in flight."""
         batch: list[Entry] = []

@@ -133,6 +133,10 @@ class Outbox:
             self._ready.appendleft(heapq.heappop(self._later)[2])
         return len(self._ready)
 
+    def has_full(self, max_messages: int) -> bool:
+        """Return whether so many may be sent now, failed ones that are due again not counted."""
+        return len(self._ready) >= max_messages
+
     def next_due(self) -> float | None:
         """Return the monotonic time at which the next failed entry may be tried again."""
         return self._later[0][0] if self._later else None

@@ -1,8 +1,8 @@
 """The sending engine of a producing channel: outbox in, batches out, results back.
 
-One task (:meth:`Sender.run`) decides when a batch leaves; each request is a task of its own
-in a group, so that none can die unnoticed. A whole-call failure pauses the queue with
-backoff and then probes with one request; a failed entry is tried again alone.
+Whoever puts a message in, and whoever has ended a request, looks whether a batch may leave; a
+worker then takes it (:mod:`mqtransport.channel.crew`). A whole-call failure pauses the queue
+with backoff and then probes with one request; a failed entry is tried again alone.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 
 from mqtransport.broker import Broker
 from mqtransport.channel.base import QueueRef, Tools, Trouble
+from mqtransport.channel.crew import Crew
 from mqtransport.channel.deadlines import Deadlines
 from mqtransport.channel.landing import Landing
 from mqtransport.channel.options import SendOptions
@@ -61,10 +61,11 @@ class Sender:
         # 3.11; None while closed.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = Deadlines(self._expire)
-        self._wake = asyncio.Event()
+        self._crew = Crew(self._work, self._look, options.max_in_flight)
         self._room: deque[asyncio.Future[None]] = deque()
         self._in_flight = 0
         self._partial_since: float | None = None
+        self._lingering = False  # a look has been arranged for the end of the linger
         self._draining = False
         self._accepting = False
 
@@ -139,7 +140,9 @@ class Sender:
     def put(self, entry: Entry) -> None:
         """Put one message into the outbox, also beyond its bounds."""
         self.outbox.add(entry)
-        self._wake.set()
+        # While a partial batch lingers a timer is set, which one message more does not change.
+        if not self._lingering or self.outbox.has_full(self._broker.capabilities.max_batch):
+            self._look()
 
     def take_in(self, entries: Iterable[Entry]) -> None:
         """Put imported messages into the outbox, unless they are there; none stays refused."""
@@ -160,18 +163,20 @@ class Sender:
         self._accepting, self._draining = True, False
         self._loop = asyncio.get_running_loop()
         self._in_flight = 0
+        self._crew.clear()
         self._landing.resume_at = -math.inf
         self._deadlines.clear()
 
     def drain(self) -> None:
         """Let :meth:`run` end as soon as the outbox is empty."""
         self._draining = True
-        self._wake.set()
+        self._crew.call_all()
 
     def close(self) -> None:
         """Fail every caller who still waits; buffered messages stay for export."""
         self._accepting, self._loop = False, None
         self._deadlines.clear()
+        self._crew.clear()
         for entry in list(self.outbox):
             if entry.waiter is not None:
                 stopped = self._error(entry, "the channel was stopped", outcome_of(entry))
@@ -182,34 +187,55 @@ class Sender:
 
     async def run(self) -> None:
         """Send until drained."""
-        async with asyncio.TaskGroup() as flights:
-            while batch := await self._next_batch():
-                self._in_flight += 1
-                flights.create_task(self._fly(batch))
+        self._look()
+        await self._crew.run(lambda: self._draining and not self.outbox)
+
+    async def _work(self) -> None:
+        """Send one batch after the other."""
+        while batch := await self._next_batch():
+            await self._fly(batch)
 
     async def _next_batch(self) -> list[Entry]:
-        """Wait for the next batch; empty when draining and nothing is left."""
+        """Wait for the next batch; empty when this worker is needed no more."""
         limits = self._broker.capabilities
         while True:
-            self._wake.clear()
-            pause_s = self._pause_s(self._tools.clock.monotonic())
+            self._crew.arrived()
+            now = self._tools.clock.monotonic()
+            pause_s = self._pause_s(now)
             if pause_s <= 0:
-                self._partial_since = None
+                self._partial_since, self._lingering = None, False
                 if batch := self.outbox.take_batch(
                     max_messages=limits.max_batch, max_bytes=limits.max_batch_bytes
                 ):
+                    self._in_flight += 1
+                    if self.outbox.ready(now):
+                        self._look()
                     return batch
-            elif pause_s == math.inf:
-                if self._draining and not self.outbox:
-                    return []
-                await self._wake.wait()
+            elif self._draining and not self.outbox:
+                self._crew.call_all()
+                return []
             else:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause_s):
-                        await self._wake.wait()
+                self._crew.look_later(now, pause_s)
+                if not await self._crew.wait():
+                    return []
+
+    def _look(self) -> None:
+        """Have a worker take what may leave now; if nothing may, look again when something may."""
+        if self._loop is None or self._crew.called:
+            return
+        if self._draining:
+            self._crew.call_all()
+            return
+        now = self._tools.clock.monotonic()
+        pause_s = self._pause_s(now)
+        if pause_s <= 0:
+            self._crew.call()
+        else:
+            self._crew.look_later(now, pause_s)
 
     def _pause_s(self, now: float) -> float:
         """Return how long not to send: 0 is at once, infinite is until something happens."""
+        self._lingering = False
         probing = self._trouble.failures > 0
         if self._in_flight >= (1 if probing else self._options.max_in_flight):
             return math.inf
@@ -224,6 +250,7 @@ class Sender:
             return 0.0
         if self._partial_since is None:
             self._partial_since = now
+        self._lingering = True
         return self._partial_since + self._options.linger_s - now
 
     async def _fly(self, batch: list[Entry]) -> None:
@@ -250,11 +277,10 @@ class Sender:
                     entry.maybe_sent = True
                 self.outbox.put_back(batch)
             self._in_flight -= 1
-            self._wake.set()
             self._release_room()
         for entry, refusal in refused:
+            self._look()  # nothing else has to wait for this
             await self._landing.refuse_or_refit(entry, refusal)
-            self._wake.set()
             self._release_room()
 
     def _expire(self, entry: Entry) -> None:
@@ -280,6 +306,8 @@ class Sender:
 
     def _release_room(self) -> None:
         """Wake as many as there is room for, first come first served; all, when closed."""
+        if not self._room:
+            return
         free = self.outbox.free if self._accepting else len(self._room)
         while self._room and free > 0:
             turn = self._room.popleft()
