@@ -85,6 +85,9 @@ class Runners:
             # task, as a database session; only one that waited for something can have that.
             if not well or task.cancelling() or not _same(contextvars.copy_context(), clean):
                 return
+            # Up to Python 3.12, uncancel() leaves the cancellation itself on its way.
+            if getattr(task, "_must_cancel", False):
+                return
             if self._rounds != rounds:
                 return
             held.task = None

@@ -152,6 +152,25 @@ async def test_a_cancellation_that_comes_late_reaches_no_other_delivery() -> Non
 
 
 @virtually
+async def test_a_cancellation_that_its_handler_takes_back_reaches_no_other_delivery() -> None:
+    async def step(one: Held) -> None:
+        if one.raw.broker_id == "id-0":
+            assert one.task is not None
+            one.task.cancel()
+            one.task.uncancel()  # up to Python 3.12 it comes all the same
+        else:
+            await asyncio.sleep(0)
+            finished.append(one)
+
+    finished: list[Held] = []
+    bench = Bench(step)
+    first, second = bench.start(2)
+    await asyncio.sleep(1)
+    assert bench.over == [(first, None), (second, None)]
+    assert finished == [second]
+
+
+@virtually
 async def test_a_context_variable_that_is_left_behind_reaches_no_other_delivery() -> None:
     seen: list[str] = []
 
