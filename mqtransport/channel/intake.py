@@ -107,6 +107,7 @@ class Intake:
     def open(self) -> None:
         """Start what is admitted from now on."""
         self._hand.stopping = False
+        self._runners.open()
 
     def stop(self) -> None:
         """Start nothing more, and give back what has not been started; of a group the last first.

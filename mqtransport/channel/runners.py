@@ -38,6 +38,11 @@ class Runners:
         self._at_work: dict[Task, Held] = {}
         self._spreading = False
         self._rounds = 0  # changes before a handler that waits for something can go on
+        self._context = contextvars.copy_context()
+
+    def open(self) -> None:
+        """Give the context variables of the caller to the handlers that run from now on."""
+        self._context = contextvars.copy_context()
 
     def start(self, held: Held) -> None:
         """Run a delivery, in the next loop cycle or the one after it."""
@@ -66,7 +71,10 @@ class Runners:
         return None
 
     def _start_task(self, held: Held) -> None:
-        held.task = task = asyncio.create_task(self._run(held))
+        # Not in the context of whoever starts it: what follows a delivery is started from the
+        # settling of that, which may be in the context of its handler. And not by context=, which
+        # a task factory need not know.
+        held.task = task = self._context.copy().run(asyncio.create_task, self._run(held))
         self._at_work[task] = held
         task.add_done_callback(self._task_ended)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
@@ -170,6 +171,25 @@ def test_the_next_message_of_a_group_does_not_wait_for_company_of_the_last_ones_
         assert [n for _, n, _ in stage.seen.starts] == [1, 2]
 
     play(scene)
+
+
+def test_no_message_of_a_group_sees_what_a_handler_of_another_left_in_its_context() -> None:
+    """Ten acks make a batch; what follows from it starts the next message of every group."""
+    tenant: ContextVar[str | None] = ContextVar("tenant", default=None)
+    seen: list[str | None] = []
+
+    async def behave(step: Step, delivery: Delivery) -> None:
+        seen.append(tenant.get())
+        tenant.set(delivery.group)
+        await asyncio.sleep(0.1)
+
+    async def scene(stage: Stage) -> None:
+        await asyncio.gather(*(stage.send(group, 1, 2, 3) for group in "abcdefghij"))
+        await stage.app.start()
+        await asyncio.sleep(30)
+        assert seen == [None] * 30
+
+    play(scene, behave, concurrency=40)
 
 
 @pytest.mark.parametrize("seed", [None, *range(10)])

@@ -67,6 +67,13 @@ DEFECTS = [
         f"{RUNNER_TESTS}::test_a_cancellation_that_comes_late_reaches_no_other_delivery",
     ),
     Defect(
+        "the context of whoever starts a delivery reaches its handler",
+        RUNNERS,
+        "self._context.copy().run(asyncio.create_task, self._run(held))",
+        "asyncio.create_task(self._run(held))",
+        f"{ORDERED}::test_no_message_of_a_group_sees_what_a_handler_of_another_left_in_its_context",
+    ),
+    Defect(
         "leases are not renewed",
         LEASES,
         "            return held.interruption is None\n",

@@ -186,6 +186,24 @@ async def test_a_context_variable_that_is_left_behind_reaches_no_other_delivery(
 
 
 @virtually
+async def test_a_context_variable_reaches_none_that_is_started_by_the_handler_that_set_it() -> None:
+    seen: list[str] = []
+
+    async def step(one: Held) -> None:
+        seen.append(TENANT.get("nobody's"))
+        if len(seen) == 1:
+            TENANT.set("mine")
+            bench.runners.start(held("follows"))
+
+    TENANT.set("the app's")
+    bench = Bench(step)
+    TENANT.set("another's")
+    bench.start(1)
+    await asyncio.sleep(1)
+    assert seen == ["the app's"] * 2
+
+
+@virtually
 async def test_a_context_variable_that_is_put_back_costs_no_task() -> None:
     async def step(one: Held) -> None:
         token = TENANT.set("mine")
