@@ -131,14 +131,20 @@ class MemoryBroker(Broker):
     ) -> list[str | BrokerError]:
         await self._enter("send")
         CHECKS.batch("send", queue, batch)
-        target = self._advanced("send", queue)
+        target = self._queue("send", queue)
+        now = self._clock.monotonic()
+        target.advance(now)
         sizes = [limits.counted_bytes(item) for item in batch]
         CHECKS.total(queue, sizes)
-        answers = [self._put(target, item, size) for item, size in zip(batch, sizes, strict=True)]
-        waiters = self._waiters[queue]
-        for answer in answers:
-            if isinstance(answer, str) and not waiters.wake_one():
-                break  # nobody waits
+        wall = self._clock.time()
+        answers = [
+            self._put(target, item, size, now, wall)
+            for item, size in zip(batch, sizes, strict=True)
+        ]
+        if waiters := self._waiters.get(queue):
+            for answer in answers:
+                if isinstance(answer, str) and not waiters.wake_one():
+                    break  # nobody waits
         return answers
 
     async def receive(  # noqa: D102
@@ -218,7 +224,9 @@ class MemoryBroker(Broker):
             max_message_bytes
         )
 
-    def _put(self, target: LeasingQueue, item: Outgoing, size_bytes: int) -> str | BrokerError:
+    def _put(
+        self, target: LeasingQueue, item: Outgoing, size_bytes: int, now: float, wall: float
+    ) -> str | BrokerError:
         if why := limits.why_refused(
             item,
             max_bytes=target.max_message_bytes,
@@ -231,14 +239,10 @@ class MemoryBroker(Broker):
             item.body,
             MappingProxyType(dict(item.attributes)),
             item.group,
-            self._clock.time(),
+            wall,
         )
-        return target.send(
-            message,
-            dedup_id=item.dedup_id or item.id,
-            now=self._clock.monotonic(),
-            delay_s=item.delay_s or 0.0,
-        )
+        dedup_id = item.dedup_id or item.id
+        return target.send(message, dedup_id=dedup_id, now=now, delay_s=item.delay_s or 0.0)
 
     def _take(
         self, queue: str, max_messages: int, lease_s: float, attempt_id: str | None
