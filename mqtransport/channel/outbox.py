@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mqtransport.message import Outgoing
@@ -87,6 +87,11 @@ class Outbox:
         if not self._held:
             return True
         return len(self._held) < self._max_messages and self._bytes + size_bytes <= self._max_bytes
+
+    def has_room_for(self, entries: Sequence[Entry]) -> bool:
+        """Return whether all of these messages fit."""
+        size = self._bytes + sum(entry.size_bytes for entry in entries)
+        return len(self._held) + len(entries) <= self._max_messages and size <= self._max_bytes
 
     def add(self, entry: Entry) -> None:
         """Append a message; the caller has checked :meth:`has_room`, or imports beyond it."""

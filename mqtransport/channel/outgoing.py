@@ -23,6 +23,9 @@ from mqtransport.limits import why_content_refused, why_refused_here
 from mqtransport.message import NO_EXTRAS, Outgoing, RawDelivery, SendExtras
 from mqtransport.participants import Producer
 
+PACK_INLINE_CHARS = 256 * 1024
+"""Larger bodies are packed in a thread: compressing a MiB would hold the loop up for 0.1 s."""
+
 MAX_LISTED = 50
 """A validation error with more faults than this is only counted."""
 

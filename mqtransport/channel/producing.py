@@ -11,9 +11,11 @@ from pydantic import BaseModel
 
 from mqtransport.channel.base import END_GRACE_S, Channel, QueueRef, Tools
 from mqtransport.channel.calling import run_in_thread
+from mqtransport.channel.many import outcomes, pack_all
 from mqtransport.channel.options import SendOptions
 from mqtransport.channel.outbox import Entry
 from mqtransport.channel.outgoing import (
+    PACK_INLINE_CHARS,
     Packer,
     export_record,
     import_record,
@@ -33,9 +35,6 @@ from mqtransport.participants import Producer, check_participant
 
 if TYPE_CHECKING:
     from mqtransport.app import MQApp
-
-PACK_INLINE_CHARS = 256 * 1024
-"""Larger bodies are packed in a thread: compressing a MiB would hold the loop up for 0.1 s."""
 
 
 class ProducingChannel(Channel):
@@ -182,9 +181,20 @@ class ProducingChannel(Channel):
         step = self._options.max_buffered
         for start in range(0, len(messages), step):
             part = messages[start : start + step]
-            found = await asyncio.gather(*(self._send_one(producer, message) for message in part))
-            results.extend(found)
+            results.extend(await self._send_part(producer, part))
         return results
+
+    async def _send_part(
+        self, producer: Producer[Any], part: Sequence[BaseModel]
+    ) -> list[Sent | SendError]:
+        at_once = self._options.confirm and not self._app.closed and self._failure is None
+        packed = pack_all(self._packer, producer, part, self._new_id) if at_once else None
+        if packed is not None:
+            entries = [one for one in packed if isinstance(one, Entry)]
+            if self._sender.start(entries, self._options.send_timeout_s):
+                return await outcomes(packed, self._sender.withdraw)
+        # Some have to wait, for room or for a thread: each in a task of its own.
+        return await asyncio.gather(*(self._send_one(producer, message) for message in part))
 
     async def _send_one(self, producer: Producer[Any], message: BaseModel) -> Sent | SendError:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from mqtransport.broker import Broker
 from mqtransport.channel.base import QueueRef, Tools, Trouble
@@ -102,10 +102,24 @@ class Sender:
         try:
             await waiter
         except asyncio.CancelledError:
-            self._withdraw(entry)
+            self.withdraw(entry)
             raise
         finally:
             self._deadlines.discard(entry)
+
+    def start(self, entries: Sequence[Entry], timeout_s: float) -> bool:
+        """Put several in, for their waiters to be awaited; False if that cannot be at once."""
+        loop = self._loop
+        if loop is None or not self._accepting or self._trouble.error is not None:
+            return False
+        if not self.outbox.has_room_for(entries):
+            return False
+        for entry in entries:
+            entry.timeout_s = timeout_s
+            entry.waiter = loop.create_future()
+            self.put(entry)
+            self._deadlines.add(entry, loop.time() + timeout_s)
+        return True
 
     async def _wait_for_a_place(self, entry: Entry, due: float) -> None:
         try:
@@ -289,10 +303,11 @@ class Sender:
             self._landing.give_up(entry, self._timed_out(entry))
             self._release_room()
 
-    def _withdraw(self, entry: Entry) -> None:
+    def withdraw(self, entry: Entry) -> None:
         """Its caller is gone. In flight, its result is ignored; else it never leaves."""
         if entry.waiter is not None and entry.waiter.done() and not entry.waiter.cancelled():
             entry.waiter.exception()  # retrieved: the caller was cancelled and will not read it
+        self._deadlines.discard(entry)
         self.outbox.remove(entry)
         self._release_room()
 
