@@ -129,8 +129,9 @@ class Intake:
         taken = [Held(raw, now, deadline, renew_at) for raw in deliveries]
         self._hand.add(*taken)
         self._watch(taken[0])  # which stands for all: their leases end together
-        for held in taken:
+        for held in taken:  # before any is started: an eager task may fail at once
             held.waited = not self._lines.join(held)
+        for held in taken:
             if not held.waited or (self._hand.stopping and self._ordered):
                 self._start(held)
 

@@ -211,8 +211,8 @@ class Poller:
             if free > 0 and (self._calm or waited):
                 return free
             self.blocked = True
+            self._hand.changed.clear()  # before: eager tasks (3.12) free slots in it
             self._on_blocked()
-            self._hand.changed.clear()
             if free <= 0:
                 await self._hand.changed.wait()
                 continue

@@ -50,8 +50,8 @@ class Runners:
             self._waiting.append(held)
             return
         self._spreading = True
-        self._rounds += 1
         self._start_task(held)
+        self._rounds += 1  # behind it: an eager task may wait for something already
         # Comes behind the first step of that task.
         asyncio.get_running_loop().call_soon(self._spread)
 
@@ -74,8 +74,10 @@ class Runners:
         # Not in the context of whoever starts it: what follows a delivery is started from the
         # settling of that, which may be in the context of its handler. And not by context=, which
         # a task factory need not know.
-        held.task = task = self._context.copy().run(asyncio.create_task, self._run(held))
-        self._at_work[task] = held
+        task = self._context.copy().run(asyncio.create_task, self._run(held))
+        # An eager task (Python 3.12) has begun, and may be over or have come to another one.
+        if not task.done() and self._at_work.setdefault(task, held) is held:
+            held.task = task
         task.add_done_callback(self._task_ended)
 
     async def _run(self, first: Held) -> None:
