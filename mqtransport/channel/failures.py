@@ -39,6 +39,8 @@ class Failures:
         settler: settles them.
         logger: the channel's.
         ordered: whether the queue is an ordered one.
+        watch: called with a delivery whose handler was cancelled and that goes on, so that its
+            lease is kept again.
         release: gives a failed delivery back after a delay, and its group with it.
         on_fenced: called with a delivery that failed and will be run again in place.
     """
@@ -53,6 +55,7 @@ class Failures:
         logger: logging.Logger,
         *,
         ordered: bool,
+        watch: Callable[[Held], None],
         release: Callable[[Held, float], None],
         on_fenced: Callable[[Held], None],
     ) -> None:
@@ -63,6 +66,7 @@ class Failures:
         self._settler = settler
         self._logger = logger
         self._ordered = ordered
+        self._watch = watch
         self._release = release
         self._on_fenced = on_fenced
         self.dead_letters = DeadLetters(queue, tools, logger)
@@ -87,6 +91,7 @@ class Failures:
             self._release(held, 0.0)
             return None
         if interruption is Interruption.TIME_LIMIT:
+            self._watch(held)  # what follows may take longer than its lease
             limit_s = self._options.max_processing_s
             timeout = HandlerTimeoutError(f"the handler ran longer than {limit_s:g} s")
             timeout.__cause__ = error

@@ -86,6 +86,7 @@ class Intake:
             settler,
             logger,
             ordered=self._ordered,
+            watch=watch,
             release=self._release,
             on_fenced=self._end_turn,
         )

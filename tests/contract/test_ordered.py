@@ -142,6 +142,7 @@ def failing(
     return behave
 
 
+SLOW = Retry(max_attempts=3, backoff=Backoff(first_s=20.0, max_s=20.0))
 QUICK = Retry(max_attempts=3, backoff=Backoff(first_s=1.0, max_s=4.0))
 
 
@@ -323,6 +324,23 @@ def test_a_head_that_asks_for_a_retry_at_once_for_ever_ends_by_max_deliveries(
         assert stage.channel.counts.dead_lettered == 1
 
     play(scene, behave, retry=QUICK, seed=seed)
+
+
+def test_a_head_that_ran_too_long_keeps_its_lease_until_it_is_run_again() -> None:
+    """The pause is longer than what is left of the lease when its handler is cancelled."""
+
+    async def behave(step: Step, delivery: Delivery) -> None:
+        if delivery.attempt == 1:
+            await asyncio.sleep(3600)
+
+    async def scene(stage: Stage) -> None:
+        await stage.send("a", 1)
+        await stage.app.start()
+        await asyncio.sleep(60)
+        assert stage.channel.counts.lease_lost == 0
+        assert stage.seen.starts == [("a", 1, 1), ("a", 1, 2)]
+
+    play(scene, behave, lease_s=1.0, max_processing_s=5.0, retry=SLOW)
 
 
 def test_a_head_that_is_run_again_at_once_leaves_the_loop_to_others() -> None:
