@@ -89,14 +89,20 @@ class DropsGroups(MemoryBroker):
 
 @caught_by("a_message_without_a_group_is_refused_alone")
 class InventsGroups(MemoryBroker):
-    def _put(self, target: LeasingQueue, item: Outgoing, size_bytes: int) -> str | BrokerError:
-        return super()._put(target, replace(item, group=item.group or "default"), size_bytes)
+    def _put(
+        self, target: LeasingQueue, item: Outgoing, size_bytes: int, *times: float
+    ) -> str | BrokerError:
+        return super()._put(
+            target, replace(item, group=item.group or "default"), size_bytes, *times
+        )
 
 
 @caught_by("a_message_with_a_delay_is_refused_alone")
 class IgnoresDelays(MemoryBroker):
-    def _put(self, target: LeasingQueue, item: Outgoing, size_bytes: int) -> str | BrokerError:
-        return super()._put(target, replace(item, delay_s=None), size_bytes)
+    def _put(
+        self, target: LeasingQueue, item: Outgoing, size_bytes: int, *times: float
+    ) -> str | BrokerError:
+        return super()._put(target, replace(item, delay_s=None), size_bytes, *times)
 
 
 @caught_by("a_message_without_a_group_is_refused_alone")

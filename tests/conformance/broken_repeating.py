@@ -74,25 +74,33 @@ class DedupIdsCountForAllQueues(With):
 
 @caught_by("the_message_id_stands_in_for_a_missing_dedup_id")
 class BodiesStandIn(MemoryBroker):
-    def _put(self, target: LeasingQueue, item: Outgoing, size_bytes: int) -> str | BrokerError:
-        return super()._put(target, replace(item, dedup_id=item.dedup_id or item.body), size_bytes)
+    def _put(
+        self, target: LeasingQueue, item: Outgoing, size_bytes: int, *times: float
+    ) -> str | BrokerError:
+        return super()._put(
+            target, replace(item, dedup_id=item.dedup_id or item.body), size_bytes, *times
+        )
 
 
 @caught_by("the_message_id_stands_in_for_a_missing_dedup_id")
 class NothingStandsIn(With):
     kind = OrderedQueue
 
-    def _put(self, target: LeasingQueue, item: Outgoing, size_bytes: int) -> str | BrokerError:
+    def _put(
+        self, target: LeasingQueue, item: Outgoing, size_bytes: int, *times: float
+    ) -> str | BrokerError:
         self.sends = getattr(self, "sends", 0) + 1
         return super()._put(
-            target, replace(item, dedup_id=item.dedup_id or str(self.sends)), size_bytes
+            target, replace(item, dedup_id=item.dedup_id or str(self.sends)), size_bytes, *times
         )
 
 
 @caught_by("a_dedup_id_goes_before_the_message_id")
 class IgnoresDedupIds(MemoryBroker):
-    def _put(self, target: LeasingQueue, item: Outgoing, size_bytes: int) -> str | BrokerError:
-        return super()._put(target, replace(item, dedup_id=None), size_bytes)
+    def _put(
+        self, target: LeasingQueue, item: Outgoing, size_bytes: int, *times: float
+    ) -> str | BrokerError:
+        return super()._put(target, replace(item, dedup_id=None), size_bytes, *times)
 
 
 @caught_by("a_receive_made_again_brings_the_same_messages")

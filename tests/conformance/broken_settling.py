@@ -128,8 +128,10 @@ class OversizeFailsTheBatch(MemoryBroker):
 
 @caught_by("the_size_limit_is_exact_and_counts_attributes")
 class AttributesAreFree(MemoryBroker):
-    def _put(self, target: MemoryQueue, item: Outgoing, size_bytes: int) -> str | BrokerError:
-        carried = super()._put(target, replace(item, attributes={}), len(item.body))
+    def _put(
+        self, target: MemoryQueue, item: Outgoing, size_bytes: int, *times: float
+    ) -> str | BrokerError:
+        carried = super()._put(target, replace(item, attributes={}), len(item.body), *times)
         if isinstance(carried, str):
             target._ready[-1].attributes = item.attributes
         return carried
