@@ -19,6 +19,7 @@ NAMES = (
     "trickle",
     "idle",
     "tls",
+    "layers",
     "growth",
     "memory",
     "embedded",
