@@ -222,7 +222,7 @@ class Sender:
                     max_messages=limits.max_batch, max_bytes=limits.max_batch_bytes
                 ):
                     self._in_flight += 1
-                    if self.outbox.ready(now):
+                    if self.outbox.ready(now) or self.outbox.next_due() is not None:
                         self._look()
                     return batch
             elif self._draining and not self.outbox:

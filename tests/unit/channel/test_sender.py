@@ -160,6 +160,20 @@ async def test_a_partial_failure_is_tried_again_alone_with_the_same_id() -> None
 
 
 @virtually
+async def test_a_partial_failure_is_tried_again_in_time_while_later_requests_hang() -> None:
+    async with sending(linger_s=0.005) as bench:
+        bench.broker.script("send", [ThrottledError("slow"), "b"], Slow(60), Slow(60))
+        again, _ = bench.sends(2, 100)
+        await asyncio.sleep(0.01)
+        for name in "cd":  # the second lingers, and leaves before the failed one is due
+            bench.send(entry(name), 100)
+            await asyncio.sleep(0.001)
+        await again
+        assert bench.now < 1
+        assert bench.ids == [["m-0", "m-1"], ["m-c"], ["m-d"], ["m-0"]]
+
+
+@virtually
 async def test_a_permanent_failure_fails_at_once_and_leaves_its_batch_mates_alone() -> None:
     async with sending() as bench:
         bench.broker.script("send", ["a", REFUSED, "c"])
