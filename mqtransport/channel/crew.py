@@ -126,3 +126,9 @@ class Crew:
         # If somebody cancelled it, it was perhaps called and has never looked.
         self._called = False
         self._look()
+
+
+def is_cancelled() -> bool:
+    """Return whether somebody has cancelled the task that asks."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

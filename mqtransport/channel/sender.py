@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from mqtransport.broker import Broker
 from mqtransport.channel.base import QueueRef, Tools, Trouble
-from mqtransport.channel.crew import Crew
+from mqtransport.channel.crew import Crew, is_cancelled
 from mqtransport.channel.deadlines import Deadlines
 from mqtransport.channel.landing import Landing
 from mqtransport.channel.options import SendOptions
@@ -57,8 +57,7 @@ class Sender:
             max_messages=options.max_buffered, max_bytes=options.max_buffered_bytes
         )
         self._landing = Landing(queue, tools, options, trouble, self.outbox, refit)
-        # Kept, because finding it out asks the operating system for the process's id on Python
-        # 3.11; None while closed.
+        # Kept, because to find it out takes a system call on Python 3.11; None while closed.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = Deadlines(self._expire)
         self._crew = Crew(self._work, self._look, options.max_in_flight)
@@ -205,8 +204,8 @@ class Sender:
         await self._crew.run(lambda: self._draining and not self.outbox)
 
     async def _work(self) -> None:
-        """Send one batch after the other."""
-        while batch := await self._next_batch():
+        """Send one batch after the other; no more once cancelled, if a driver swallows that too."""
+        while not is_cancelled() and (batch := await self._next_batch()):
             await self._fly(batch)
 
     async def _next_batch(self) -> list[Entry]:
@@ -279,7 +278,7 @@ class Sender:
             landed = True
             refused = self._landing.failed(batch, error)
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
+            if is_cancelled():
                 raise
             landed = True  # nobody cancelled us: it comes from inside the driver
             refused = self._landing.failed(

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from mqtransport.channel.outbox import Entry
 from mqtransport.channel.sender import Sender
 from mqtransport.errors import (
     AccessDeniedError,
+    BrokerError,
     BrokerUnavailableError,
     MessageRefusedError,
     NotStartedError,
@@ -23,6 +24,7 @@ from mqtransport.errors import (
     SendError,
     ThrottledError,
 )
+from mqtransport.message import Outgoing
 
 DOWN = BrokerUnavailableError("down")
 LOST = BrokerUnavailableError("the reply was lost", maybe_done=True)
@@ -30,8 +32,10 @@ REFUSED = RefusedError("illegal")
 
 
 class Bench:
-    def __init__(self, queue: QueueRef = QUEUE, **options: Any) -> None:
-        self.broker = ScriptedBroker()
+    def __init__(
+        self, queue: QueueRef = QUEUE, broker: ScriptedBroker | None = None, **options: Any
+    ) -> None:
+        self.broker = broker or ScriptedBroker()
         self.trouble = trouble(self.broker)
         self.refitted: list[Entry] = []
         self.why_refused: str | None = ""
@@ -581,6 +585,43 @@ async def test_a_stop_before_a_requests_first_step_leaves_no_trace(cycles: int) 
         bench.task = asyncio.create_task(bench.sender.run())
         await asyncio.sleep(60)
         assert bench.sender.confirmed == 1
+
+
+class Deaf(ScriptedBroker):
+    """Takes a cancellation for an answer, as a driver can whose result comes at the same time."""
+
+    answer: Exception | None = None
+
+    async def send(self, queue: str, batch: Sequence[Outgoing]) -> list[str | BrokerError]:
+        try:
+            return await super().send(queue, batch)
+        except asyncio.CancelledError:
+            if self.answer is not None:
+                raise self.answer from None
+            return [f"broker-{one.id}" for one in batch]
+
+
+@pytest.mark.parametrize(("answer", "max_in_flight"), [(None, 1), (QueueNotFoundError("gone"), 4)])
+@virtually
+async def test_a_sender_ends_also_if_the_driver_swallows_its_cancellation(
+    answer: Exception | None, max_in_flight: int
+) -> None:
+    broker = Deaf()
+    broker.answer = answer
+    broker.standing["send"] = Slow(100)
+    async with sending(broker=broker, max_in_flight=max_in_flight) as bench:
+        for name in "ab":
+            await bench.sender.buffer(entry(name, 900), 10)
+            await asyncio.sleep(1)
+        await bench.sender.buffer(entry("c", 900), 10)
+        bench.sender.drain()
+        await asyncio.sleep(1)
+        calls = len(bench.calls)
+        bench.task.cancel()
+        await asyncio.wait({bench.task}, timeout=0.1)
+        bench.sender.close()
+        assert bench.task.done()
+        assert len(bench.calls) == calls
 
 
 @virtually
