@@ -194,8 +194,7 @@ class Sender:
             if entry.waiter is not None:
                 stopped = self._error(entry, "the channel was stopped", outcome_of(entry))
                 self._landing.give_up(entry, stopped)
-            elif entry.in_flight:
-                self.outbox.put_back([entry])
+        self.outbox.put_back(list(self.outbox))  # those that a cancelled task has left
         self._release_room()
 
     async def run(self) -> None:

@@ -39,6 +39,7 @@ class Bench:
         self.trouble = trouble(self.broker)
         self.refitted: list[Entry] = []
         self.why_refused: str | None = ""
+        self.refit_s = 0.0
         self.sender = Sender(
             queue, tools(self.broker), SendOptions(**options), self.trouble, self._refit
         )
@@ -47,6 +48,7 @@ class Bench:
 
     async def _refit(self, entry: Entry) -> str | None:
         self.refitted.append(entry)
+        await asyncio.sleep(self.refit_s)
         return self.why_refused
 
     def send(self, one: Entry, timeout_s: float = 10.0) -> asyncio.Task[None]:
@@ -585,6 +587,26 @@ async def test_a_stop_before_a_requests_first_step_leaves_no_trace(cycles: int) 
         bench.task = asyncio.create_task(bench.sender.run())
         await asyncio.sleep(60)
         assert bench.sender.confirmed == 1
+
+
+@pytest.mark.parametrize("queue", [QUEUE, FIFO])
+@virtually
+async def test_refused_messages_are_all_dealt_with_although_a_stop_came_between(
+    queue: QueueRef,
+) -> None:
+    async with sending(queue=queue) as bench:
+        bench.why_refused = None
+        bench.refit_s = 100.0
+        bench.broker.script("send", [REFUSED, REFUSED, REFUSED])
+        for name in "abc":
+            await bench.sender.buffer(entry(name, group=name), 10)
+        await close_while_down(bench)
+        assert [one.message.id for one in bench.sender.refused] == ["m-a"]
+        bench.sender.open()
+        bench.task = asyncio.create_task(bench.sender.run())
+        bench.sender.drain()
+        await asyncio.wait_for(asyncio.shield(bench.task), 5)
+        assert bench.ids[1:] == [["m-b", "m-c"]]
 
 
 class Deaf(ScriptedBroker):
