@@ -298,4 +298,4 @@ def _roll_back(db: sqlite3.Connection) -> None:
 
 
 def _is_full(error: Exception) -> bool:
-    return isinstance(error, sqlite3.Error) and error.sqlite_errorname == "SQLITE_FULL"
+    return getattr(error, "sqlite_errorname", None) == "SQLITE_FULL"  # not every one has a name

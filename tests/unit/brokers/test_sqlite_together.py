@@ -1,6 +1,7 @@
 """Calls that share a transaction: each gets its own answer."""
 
 import asyncio
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -104,6 +105,19 @@ async def test_a_call_that_fails_leaves_those_of_its_commit_alone(path: Path) ->
         await asyncio.gather(first, second)
         assert failing.exception() is not None
         assert await drain(broker) == ["a", "b"]
+
+
+async def test_an_error_of_the_module_itself_ends_its_call_and_no_other(path: Path) -> None:
+    """It has no name, as those of SQLite have."""
+    async with opened(path) as broker:
+        go = await held_up(broker)
+        failing = broker._open_worker("test").submit(lambda db: db.execute("SELECT ?", [object()]))
+        sending = asyncio.create_task(broker.send(QUEUE, [message("a")]))
+        await asyncio.sleep(0)
+        go.set()
+        await sending
+        assert isinstance(failing.exception(), sqlite3.Error)
+        assert await drain(broker) == ["a"]
 
 
 async def test_calls_end_in_time_while_the_file_is_busy(path: Path) -> None:
