@@ -303,8 +303,9 @@ class Sender:
 
     def withdraw(self, entry: Entry) -> None:
         """Its caller is gone. In flight, its result is ignored; else it never leaves."""
-        if entry.waiter is not None and entry.waiter.done() and not entry.waiter.cancelled():
-            entry.waiter.exception()  # retrieved: the caller was cancelled and will not read it
+        waiter = entry.waiter
+        if waiter is not None and not waiter.cancel() and not waiter.cancelled():
+            waiter.exception()  # retrieved: the caller was cancelled and will not read it
         self._deadlines.discard(entry)
         self.outbox.remove(entry)
         self._release_room()

@@ -64,6 +64,22 @@ async def test_a_cancelled_caller_withdraws_all_that_have_not_left() -> None:
         assert len(bench.sender.outbox) == 0
 
 
+@virtually
+async def test_what_becomes_of_messages_of_a_cancelled_caller_troubles_nobody() -> None:
+    async with sending() as bench:
+        bench.broker.script("send", Slow(2.0, [REFUSED] * 3))
+        many = entries(3)
+        assert bench.sender.start(many, 10)
+        task = asyncio.create_task(outcomes(many, bench.sender.withdraw))
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.sleep(2)
+        assert task.cancelled()
+        assert len(bench.calls) == 1
+        # Not failed, which asyncio would report as an exception that was never retrieved.
+        assert [one.waiter is not None and one.waiter.cancelled() for one in many] == [True] * 3
+
+
 @pytest.mark.parametrize("bounds", [{"max_buffered": 4}, {"max_buffered_bytes": 49}])
 @virtually
 async def test_nothing_is_started_where_one_would_have_to_wait(bounds: dict[str, int]) -> None:
