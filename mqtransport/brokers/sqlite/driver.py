@@ -180,8 +180,10 @@ class SQLiteBroker(Broker):
             sizes.append(limits.counted_bytes(item))
             records.append(self._record(queue, item, sizes[-1]))
         CHECKS.total(queue, sizes)
-        put = worker.submit_one_of(self._verbs.put, (queue, records), grows=True)
-        answers = await self._outcome("send", queue, put)
+        # Stored although its caller is gone, it wakes those who wait for it all the same.
+        put = Job(self._verbs.put, (queue, records), True, lambda _: self._wake(queue))
+        stored: asyncio.Future[list[str | BrokerError]] = worker.begin(put)
+        answers = await self._outcome("send", queue, stored)
         self._wake(queue)
         return answers
 

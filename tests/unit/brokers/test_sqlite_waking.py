@@ -1,4 +1,5 @@
 import asyncio
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -6,6 +7,8 @@ import pytest
 
 from mqtransport.broker import QueueOptions
 from mqtransport.brokers.sqlite import SQLiteBroker
+from mqtransport.brokers.sqlite.verbs import Put
+from mqtransport.errors import BrokerError
 from tests.durability.support import QUEUE, message, opened, receive, send
 
 
@@ -41,6 +44,29 @@ async def test_a_message_stored_in_the_commit_of_an_empty_receive_wakes_it(
         await asyncio.sleep(0)
         go.set()
         await sending
+        async with asyncio.timeout(5):
+            assert [one.body for one in await waiting] == ["a"]
+
+
+async def test_a_message_stored_for_a_caller_who_is_gone_wakes_a_receive(path: Path) -> None:
+    async with opened(path) as broker:
+        waiting = asyncio.create_task(receive(broker, wait_s=20))
+        await asyncio.sleep(0.1)
+        go, begun = threading.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        put = broker._verbs.put
+
+        def put_slowly(db: sqlite3.Connection, calls: list[Put]) -> list[list[str | BrokerError]]:
+            loop.call_soon_threadsafe(begun.set)
+            go.wait(10)
+            return put(db, calls)
+
+        broker._verbs.put = put_slowly
+        sending = asyncio.create_task(broker.send(QUEUE, [message("a")]))
+        await begun.wait()
+        sending.cancel()
+        await asyncio.wait({sending})
+        go.set()
         async with asyncio.timeout(5):
             assert [one.body for one in await waiting] == ["a"]
 
