@@ -3,9 +3,12 @@
 from tests.defects.defect import Defect
 
 ENCODING = "mqtransport/brokers/sqs/encoding.py"
+FAST = "mqtransport/brokers/sqs/fast.py"
 SETTINGS = "mqtransport/settings.py"
 
 ENCODING_TESTS = "tests/unit/brokers/test_sqs_encoding.py"
+FAST_TESTS = "tests/unit/brokers/test_sqs_fast.py"
+SIGNING_TESTS = "tests/unit/brokers/test_sqs_signing.py"
 
 DEFECTS = [
     Defect(
@@ -90,5 +93,34 @@ DEFECTS = [
         "        return self._channel_warning() or PASS\n",
         "tests/fastapi_mq/test_plugin_health.py"
         "::test_a_bad_answer_is_kept_for_1_s_and_recovers_by_itself",
+    ),
+    Defect(
+        "a signing key outlives its day",
+        "mqtransport/brokers/sqs/signing.py",
+        "        if (secret, day) != (self._secret, self._day):\n",
+        "        if secret != self._secret:\n",
+        f"{SIGNING_TESTS}::test_a_kept_key_never_outlives_its_day_or_its_credentials",
+    ),
+    Defect(
+        "the fast path is taken though it signs otherwise",
+        FAST,
+        '            raise _CannotFollow("its signature is another")\n',
+        "            pass\n",
+        f"{FAST_TESTS}::TestLearning::test_what_it_cannot_sign_alike_keeps_it_off_for_good",
+    ),
+    Defect(
+        "the fast path leaves out a header that it does not know",
+        FAST,
+        "    if strange := headers.keys() - _KNOWN:\n",
+        "    if (strange := headers.keys() - _KNOWN) and not headers:\n",
+        f"{FAST_TESTS}::TestWhichWay"
+        "::test_a_header_that_only_aiobotocore_can_make_keeps_it_off_and_is_logged_once",
+    ),
+    Defect(
+        "a signed request follows a redirect",
+        FAST,
+        "            allow_redirects=False,\n",
+        "            allow_redirects=True,\n",
+        f"{FAST_TESTS}::TestTransport::test_a_signed_request_follows_no_redirect",
     ),
 ]
