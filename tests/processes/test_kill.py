@@ -116,11 +116,11 @@ async def send_and_kill(
 
 
 async def test_a_message_that_kills_its_process_is_dead_lettered_unrun(tmp_path: Path) -> None:
-    """It dies half a second after its start, so its neighbours are done before."""
+    """It dies two seconds after its start: its neighbours are done, and acked, long before."""
     poison, limit = 7, 3
     options = {"concurrency": CONCURRENCY, "lease_s": 1, "max_attempts": 3, "max_deliveries": limit}
     works = [
-        Work(n=n, sleep_s=0.5, then="die") if n == poison else Work(n=n, sleep_s=0.01)
+        Work(n=n, sleep_s=2.0, then="die") if n == poison else Work(n=n, sleep_s=0.01)
         for n in range(50)
     ]
     # The poll of a process that died would take it once more, and spend one of its deliveries.
