@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mqtransport.broker import QueueInfo, QueueOptions
@@ -167,15 +167,13 @@ def is_empty_answer(reply: Reply) -> bool:
 def _delivery(message: object) -> RawDelivery:
     if not isinstance(message, dict):
         raise BadReplyError("a message in the answer is malformed")
-    get: Callable[[str], Any] = message.get
-    broker_id, receipt, body = get("MessageId"), get("ReceiptHandle"), get("Body")
-    for key, value in (("MessageId", broker_id), ("ReceiptHandle", receipt), ("Body", body)):
-        if not isinstance(value, str) or not value:
+    for key in ("MessageId", "ReceiptHandle", "Body"):
+        if not isinstance(value := message.get(key), str) or not value:
             raise BadReplyError(f"a message in the answer has no {key}")
-    md5 = get("MD5OfBody")
+    body, md5 = message["Body"], message.get("MD5OfBody")
     if md5 is not None and md5 != body_md5(body):
         raise BadReplyError("a message in the answer does not match its MD5")
-    system = get("Attributes")
+    system = message.get("Attributes")
     system = system if isinstance(system, dict) else {}
     attempt = _integer(system.get("ApproximateReceiveCount"))
     if attempt is None or attempt < 1:
@@ -185,10 +183,10 @@ def _delivery(message: object) -> RawDelivery:
     if group is not None and not isinstance(group, str):
         raise BadReplyError("a message in the answer has a malformed MessageGroupId")
     return RawDelivery(
-        broker_id=broker_id,
-        receipt=receipt,
+        broker_id=message["MessageId"],
+        receipt=message["ReceiptHandle"],
         body=body,
-        attributes=_attributes(get("MessageAttributes")),
+        attributes=_attributes(message.get("MessageAttributes")),
         attempt=attempt,
         sent_at=_milliseconds(system.get("SentTimestamp")),
         first_received_at=_milliseconds(system.get("ApproximateFirstReceiveTimestamp")),
