@@ -117,20 +117,10 @@ async def _emptied(control: Control) -> dict[str, Any]:
 
 async def full_queue(client: Client, handled: Handled, control: Control, count: int) -> Result:
     """Fill the queue, then hand it to the consumer: each is measured by itself."""
-    await _warm_up(client, control)
-    control.pause()
-    control.reset()
-    messages = orders(count)
-    meter = Meter()
-    await client.send_all(messages)
-    produced = meter.stop(count)
-    stats = control.stats()
-    if stats["depth"] != count:
-        raise MiscountError(f"{stats['depth']} of {count} messages are in the queue")
-    produced["requests"] = stats["requests"]
+    produced = await _fill(client, control, count)
     handled.count = 0
     control.reset()
-    meter.start()
+    meter = Meter()
     waiting = asyncio.create_task(_emptied(control))
     await asyncio.sleep(0)  # lets it start; the queue cannot become empty before it is shown
     control.resume()
@@ -143,13 +133,21 @@ async def full_queue(client: Client, handled: Handled, control: Control, count: 
 
 async def sends(client: Client, handled: Handled, control: Control, count: int) -> Result:
     """Only send, while nobody receives."""
+    return await _fill(client, control, count)
+
+
+async def _fill(client: Client, control: Control, count: int) -> Result:
     await _warm_up(client, control)
     control.pause()
     control.reset()
     messages = orders(count)
     meter = Meter()
     await client.send_all(messages)
-    return meter.stop(count, requests=control.stats()["requests"])
+    sent = meter.stop(count)
+    stats = control.stats()
+    if stats["depth"] != count:
+        raise MiscountError(f"{stats['depth']} of {count} messages are in the queue")
+    return {**sent, "requests": stats["requests"]}
 
 
 async def lone(client: Client, handled: Handled, control: Control, count: int) -> Result:
