@@ -61,6 +61,11 @@ def ran(rounds: Sequence[Round], *names: str) -> bool:
     return all(name in rounds[0] for name in names)
 
 
+def compared(rounds: Sequence[Round], ours: str, theirs: str, figure: Figure) -> Spread | None:
+    """Return what :func:`paired` does, or None where one of the two was left out."""
+    return paired(rounds, ours, theirs, figure) if ran(rounds, ours, theirs) else None
+
+
 def cpu_us_per_message(result: Result) -> float:
     """Return the CPU microseconds per message."""
     return float(result["cpu_us"]) / float(result["messages"])

@@ -19,6 +19,7 @@ from benchmarks.report import (
     Section,
     Spread,
     Table,
+    compared,
     cpu_us_per_message,
     messages_per_s,
     of,
@@ -119,7 +120,7 @@ def bars(rounds: Sequence[Round]) -> list[Bar]:
 
     def ratio(other: str, mode: str, figure: Figure) -> Spread | None:
         ours, theirs = named(OURS, mode), named(other, mode)
-        return paired(rounds, ours, theirs, figure) if ran(rounds, ours, theirs) else None
+        return compared(rounds, ours, theirs, figure)
 
     return [
         Bar("SQLite: put, ours / litequeue, NORMAL", "at least", 3, ratio(LITEQUEUE, NORMAL, PUT)),

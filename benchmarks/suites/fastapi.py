@@ -18,6 +18,7 @@ from benchmarks.report import (
     Section,
     Spread,
     Table,
+    compared,
     cpu_us_per_message,
     messages_per_s,
     of,
@@ -105,8 +106,7 @@ def bars(rounds: Sequence[Round]) -> list[Bar]:
     """Return the limits that this suite covers."""
 
     def ratio(name: str) -> Spread | None:
-        there = ran(rounds, name, BARE)
-        return paired(rounds, name, BARE, cpu_us_per_message) if there else None
+        return compared(rounds, name, BARE, cpu_us_per_message)
 
     return [
         Bar(

@@ -10,11 +10,11 @@ from benchmarks.report import (
     Section,
     Spread,
     Table,
+    compared,
     cpu_us_per_message,
     messages_per_s,
     of,
     paired,
-    ran,
     shown,
 )
 from benchmarks.runs import Measured, Plan, Round, Way, interleave
@@ -106,7 +106,7 @@ def bars(rounds: Sequence[Round]) -> list[Bar]:
     """Return the limits that this suite covers."""
 
     def ratio(one: str, other: str) -> Spread | None:
-        return paired(rounds, one, other, total_cpu_us) if ran(rounds, one, other) else None
+        return compared(rounds, one, other, total_cpu_us)
 
     return [
         Bar("CPU, ours / aiobotocore batch loop", "at most", 0.45, ratio(OURS, RAW)),

@@ -16,6 +16,7 @@ from benchmarks.report import (
     Section,
     Spread,
     Table,
+    compared,
     cpu_us_per_message,
     messages_per_s,
     of,
@@ -88,8 +89,7 @@ def bars(rounds: Sequence[Round]) -> list[Bar]:
     """Return the limits that this suite covers."""
 
     def ratio(one: str, other: str) -> Spread | None:
-        found = ran(rounds, one, other)
-        return paired(rounds, one, other, cpu_us_per_message) if found else None
+        return compared(rounds, one, other, cpu_us_per_message)
 
     return [
         Bar("in memory: CPU, ours / asyncio.Queue", "at most", 3, ratio(OURS, QUEUE)),
