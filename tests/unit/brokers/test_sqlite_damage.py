@@ -406,8 +406,9 @@ async def test_callers_of_a_thread_that_dies_get_a_typed_error(
 
     async with opened(path) as broker:
         waiting = asyncio.create_task(receive(broker, wait_s=20))
-        await broker.ping([QUEUE])  # the receive has looked, and waits
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # its look is on its way, before the ping
+        await broker.ping([QUEUE])
+        await asyncio.sleep(0)  # it has looked, and waits
         monkeypatch.setattr(reserve, "keep", fail)
         with pytest.raises(BrokerUnavailableError, match="has died") as first:
             await broker.send(QUEUE, [message("a")])
