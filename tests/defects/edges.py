@@ -4,9 +4,11 @@ from tests.defects.defect import Defect
 
 ENCODING = "mqtransport/brokers/sqs/encoding.py"
 FAST = "mqtransport/brokers/sqs/fast.py"
+EXCHANGE = "mqtransport/brokers/sqs/exchange.py"
 SETTINGS = "mqtransport/settings.py"
 
 ENCODING_TESTS = "tests/unit/brokers/test_sqs_encoding.py"
+EXCHANGE_TESTS = "tests/unit/brokers/test_sqs_exchange.py"
 FAST_TESTS = "tests/unit/brokers/test_sqs_fast.py"
 SIGNING_TESTS = "tests/unit/brokers/test_sqs_signing.py"
 
@@ -119,8 +121,44 @@ DEFECTS = [
     Defect(
         "a signed request follows a redirect",
         FAST,
-        "            allow_redirects=False,\n",
-        "            allow_redirects=True,\n",
+        "allow_redirects=False",
+        "allow_redirects=True",
         f"{FAST_TESTS}::TestTransport::test_a_signed_request_follows_no_redirect",
+    ),
+    Defect(
+        "an answer that nobody asked for confirms a settle",
+        EXCHANGE,
+        "if not connection.closed and not connection.protocol.should_close:",
+        "if not connection.closed:",
+        f"{EXCHANGE_TESTS}::TestAnswers::test_one_that_comes_in_an_idle_moment_confirms_nothing",
+    ),
+    Defect(
+        "a cancelled request gives its connection to the next one",
+        EXCHANGE,
+        "            connection.close()  # what comes yet must not answer the next request\n",
+        "            connection.protocol._payload = None\n            connection.release()\n",
+        f"{EXCHANGE_TESTS}::TestAnswers::test_one_to_a_cancelled_request_confirms_nothing",
+    ),
+    Defect(
+        "a credential ends the head of a request",
+        EXCHANGE,
+        """        if not "".join(headers.values()).isprintable():\n""",
+        "        if not headers:\n",
+        f"{EXCHANGE_TESTS}::TestRequests::test_a_header_of_two_lines_is_not_sent",
+    ),
+    Defect(
+        "tracing does not see the fast path",
+        EXCHANGE,
+        "if session.trace_configs:",
+        "if False:",
+        f"{EXCHANGE_TESTS}::TestRequests::test_who_traces_aiohttp_sees_all_of_them",
+    ),
+    Defect(
+        "a request that aiohttp's change has broken is sent again",
+        EXCHANGE,
+        "raise ExchangeError(error, sent=sent) from error",
+        "raise ExchangeError(error, sent=False) from error",
+        f"{EXCHANGE_TESTS}::TestAnotherAiohttp"
+        "::test_one_that_answers_otherwise_leaves_one_outcome_unknown_and_no_more",
     ),
 ]

@@ -30,6 +30,13 @@ from yarl import URL
 from mqtransport.brokers.sqs.codec import OPERATIONS, read, write
 from mqtransport.brokers.sqs.credentials import Keys
 from mqtransport.brokers.sqs.encoding import RAW, Reply
+from mqtransport.brokers.sqs.exchange import (
+    CAN_NOTE,
+    Answer,
+    Exchange,
+    ExchangeError,
+    Pattern,
+)
 from mqtransport.brokers.sqs.signing import STAMP, Headers, Signer, canonical_path, host_of
 from mqtransport.clock import Clock
 
@@ -74,6 +81,14 @@ class Route:
     agent: str
     proxy: Mapping[str, Any]
 
+    async def post(self, headers: Headers, data: bytes | io.BytesIO, **options: Any) -> Answer:
+        """Make one request by aiohttp."""
+        response = await self.session.post(
+            self.url, data=data, headers=headers, allow_redirects=False, **self.proxy, **options
+        )
+        body = await response.read()  # gives the connection back, or closes it if it fails
+        return Answer(response.status, response.headers, body)
+
 
 class FastPath:
     """The hot verbs of one aiobotocore client.
@@ -88,6 +103,8 @@ class FastPath:
         self._clock = clock
         self._route: Route | None = None
         self._off = False
+        self._learns = CAN_NOTE
+        self._exchange: Exchange | None = None
 
     @property
     def ready(self) -> bool:
@@ -137,19 +154,43 @@ class FastPath:
         headers = route.signer.headers(keys, _TARGET + name, body, self._clock.time())
         headers["User-Agent"] = route.agent
         headers["Accept-Encoding"] = "identity"
-        response = await route.session.post(
-            route.url,
-            data=body if len(body) <= LARGE_BYTES else io.BytesIO(body),
-            headers=headers,
-            allow_redirects=False,
-            **route.proxy,
-        )
-        answer = await response.read()  # gives the connection back, or closes it if it fails
-        if response.status >= 300:
-            raise _error(response, answer, name)
-        reply = read(answer)
-        reply[RAW] = {"headers": response.headers, "body": answer}
+        answer = await self._post(route, headers, body)
+        if answer.status >= 300:
+            raise _error(answer, name)
+        reply = read(answer.body)
+        reply[RAW] = {"headers": answer.headers, "body": answer.body}
         return reply
+
+    async def _post(self, route: Route, headers: Headers, body: bytes) -> Answer:
+        """Make a request: as an exchange, once aiohttp has made one that can be followed."""
+        if len(body) > LARGE_BYTES:
+            return await route.post(headers, io.BytesIO(body))
+        if self._exchange is not None:
+            try:
+                return await self._exchange.post(headers, body)
+            except ExchangeError as error:
+                self._keep_to_aiohttp(error)
+                if error.sent:
+                    raise
+        if not self._learns:
+            return await route.post(headers, body)
+        pattern = Pattern()
+        answer = await route.post(headers, body, middlewares=(pattern,))
+        self._take_after(pattern, route, headers)
+        return answer
+
+    def _take_after(self, pattern: Pattern, route: Route, given: Headers) -> None:
+        if self._learns:  # still
+            try:
+                self._exchange = pattern.exchange(route.session, given)
+            except ExchangeError as error:
+                self._keep_to_aiohttp(error)
+
+    def _keep_to_aiohttp(self, error: ExchangeError) -> None:
+        self._exchange = None
+        if self._learns:
+            self._learns = False
+            _log.info("SQS: the fast path makes its requests by aiohttp (%s)", error)
 
     async def _follow(
         self, session: Session, request: Any, headers: Headers, scope: Headers, keys: Keys
@@ -210,8 +251,8 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _error(response: Any, answer: bytes, operation: str) -> ClientError:
+def _error(answer: Answer, operation: str) -> ClientError:
     """Return what aiobotocore would raise: its own parser reads the answer."""
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    told = {"status_code": response.status, "headers": headers, "body": answer}
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    told = {"status_code": answer.status, "headers": headers, "body": answer.body}
     return ClientError(JSONParser().parse(told, None), operation)

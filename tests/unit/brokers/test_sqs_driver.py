@@ -70,16 +70,27 @@ async def connected(url: str, **given: Any) -> AsyncIterator[SQSBroker]:
         yield broker
 
 
+async def warm_up(broker: SQSBroker, double: SQSDouble) -> None:
+    """Let both clients make the requests from which the fast path learns its way."""
+    double.create_queue("warm")
+    for _ in range(3):
+        await broker.send("warm", [outgoing()])
+        await broker.receive("warm", max_messages=1, wait_s=0, lease_s=30)
+    double.reset_counts()
+
+
 @pytest.fixture
 async def broker(double: SQSDouble) -> AsyncIterator[SQSBroker]:
     async with connected(double.url) as made:
+        await warm_up(made, double)
         yield made
 
 
 @pytest.fixture
-async def spoiled(proxy: FaultProxy) -> AsyncIterator[SQSBroker]:
+async def spoiled(proxy: FaultProxy, double: SQSDouble) -> AsyncIterator[SQSBroker]:
     """A broker behind the proxy that knows the queue's URL already."""
     async with connected(proxy.url, timeout_s=1.0) as made:
+        await warm_up(made, double)
         await made.send("orders", [outgoing("first")])
         yield made
 

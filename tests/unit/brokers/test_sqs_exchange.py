@@ -1,0 +1,371 @@
+"""The fast path's own requests: like aiohttp's, over its connections, each with its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.client_proto import ResponseHandler
+
+from mqtransport.brokers.sqs import SQSBroker
+from mqtransport.brokers.sqs.exchange import Exchange
+from mqtransport.errors import BrokerError, BrokerUnavailableError
+from mqtransport.message import Outgoing
+
+OURS = b"\r\ncontent-length: "
+"""Only in the head of our own requests; aiohttp writes it in capitals."""
+
+DONE = b'{"Successful": [{"Id": "0"}], "Failed": []}'
+REFUSED = b'{"Successful": [], "Failed": [{"Id": "0", "Code": "InternalError"}]}'
+
+Respond = Callable[["Wire", asyncio.StreamWriter], Awaitable[None]]
+
+
+def answer(body: bytes = DONE, headers: bytes = b"") -> bytes:
+    return b"HTTP/1.1 200 OK\r\n%scontent-length: %d\r\n\r\n%s" % (headers, len(body), body)
+
+
+class Wire:
+    """A server that notes what comes in, and answers byte for byte as it is told."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self.connections = 0
+        self.came = asyncio.Event()
+        self.respond: Respond | None = None
+        self.port = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def queue(self) -> str:
+        return f"{self.url}/000000000000/orders"
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[Wire]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for writer in self._writers:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        self.connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]
+                await reader.readexactly(int(length))
+                self.heads.append(head)
+                self.came.set()
+                if self.respond is None:
+                    writer.write(answer())
+                else:
+                    await self.respond(self, writer)
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    async with Wire().serving() as started:
+        yield started
+
+
+@contextlib.asynccontextmanager
+async def connected(wire: Wire, **given: Any) -> AsyncIterator[SQSBroker]:
+    options: dict[str, Any] = {"access_key": "key", "secret_key": "secret", "region": "eu-west-1"}
+    async with SQSBroker(endpoint_url=wire.url, **options | given) as broker:
+        await ack(broker, wire)  # aiobotocore's request
+        await ack(broker, wire)  # aiohttp's
+        wire.came.clear()
+        yield broker
+
+
+@pytest.fixture
+async def broker(wire: Wire) -> AsyncIterator[SQSBroker]:
+    async with connected(wire, timeout_s=2.0) as made:
+        yield made
+
+
+async def ack(broker: SQSBroker, wire: Wire) -> BrokerError | None:
+    (result,) = await broker.ack(wire.queue, ["r"])
+    return result
+
+
+def fields(head: bytes) -> dict[str, str]:
+    """The head's request line and headers that two equal calls have in common."""
+    first, *lines = head.decode().rstrip().split("\r\n")
+    found = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    del found["authorization"], found["x-amz-date"]
+    return {"": first, **found}
+
+
+class TestRequests:
+    async def test_they_are_aiohttp_s_but_for_the_order_and_case_of_headers(
+        self, wire: Wire, broker: SQSBroker
+    ) -> None:
+        await ack(broker, wire)
+        assert [OURS in head for head in wire.heads] == [False, False, True]
+        assert fields(wire.heads[1]) == fields(wire.heads[2])
+
+    async def test_one_connection_serves_them_one_after_the_other(
+        self, wire: Wire, broker: SQSBroker
+    ) -> None:
+        for _ in range(5):
+            assert await ack(broker, wire) is None
+        assert wire.connections == 1
+
+    async def test_they_wait_for_a_connection_where_no_more_are_allowed(self, wire: Wire) -> None:
+        at_once: list[int] = []
+
+        async def respond(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            at_once.append(wire.connections)
+            await asyncio.sleep(0)
+            writer.write(answer())
+
+        async with connected(wire, control_connections=1) as broker:
+            wire.respond = respond
+            results = await asyncio.gather(*(ack(broker, wire) for _ in range(5)))
+        assert results == [None] * 5
+        assert at_once == [1] * 5
+
+    async def test_large_ones_are_aiohttp_s(self, wire: Wire, broker: SQSBroker) -> None:
+        for size, ours in ((1000, True), (600_000, False), (1000, True)):
+            await broker.send(wire.queue, [Outgoing("m", "x" * size, {})])
+            assert (OURS in wire.heads[-1]) is ours
+
+    async def test_a_header_of_two_lines_is_not_sent(self, wire: Wire, broker: SQSBroker) -> None:
+        await ack(broker, wire)
+        seen = len(wire.heads)
+        for value in ("a\r\nx-evil: 1", "a\nb", "a\x00"):
+            with pytest.raises(ValueError, match="control character"):
+                await exchange_of(broker).post({"x-amz-security-token": value}, b"{}")
+        assert len(wire.heads) == seen
+
+    async def test_who_traces_aiohttp_sees_all_of_them(
+        self, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # As OpenTelemetry's instrumentation of aiohttp's client does it.
+        seen: list[Any] = []
+
+        async def note(session: Any, context: Any, params: Any) -> None:
+            seen.append(params.url)
+
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_end.append(note)
+        begin = aiohttp.ClientSession.__init__
+
+        def begin_traced(self: Any, *given: Any, **named: Any) -> None:
+            begin(self, *given, trace_configs=[tracing], **named)
+
+        monkeypatch.setattr(aiohttp.ClientSession, "__init__", begin_traced)
+        async with connected(wire) as broker:
+            for _ in range(3):
+                await ack(broker, wire)
+        assert len(seen) == len(wire.heads) == 5
+
+
+class TestAnswers:
+    async def test_one_that_nobody_asked_for_confirms_nothing(
+        self, wire: Wire, broker: SQSBroker
+    ) -> None:
+        async def twice(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer() + answer())
+            await writer.drain()
+
+        async def refuse(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer(REFUSED))
+
+        await ack(broker, wire)
+        wire.respond = twice
+        assert await ack(broker, wire) is None
+        wire.respond = refuse
+        assert isinstance(await ack(broker, wire), BrokerUnavailableError)
+
+    async def test_one_that_comes_in_an_idle_moment_confirms_nothing(
+        self, wire: Wire, broker: SQSBroker
+    ) -> None:
+        held: list[asyncio.StreamWriter] = []
+
+        async def hold(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            held.append(writer)
+            writer.write(answer())
+
+        async def refuse(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer(REFUSED))
+
+        wire.respond = hold
+        assert await ack(broker, wire) is None
+        held[0].write(answer())
+        await held[0].drain()
+        await until_spoiled(broker)
+        wire.respond = refuse
+        assert isinstance(await ack(broker, wire), BrokerUnavailableError)
+        assert wire.connections == 2
+
+    async def test_one_to_a_cancelled_request_confirms_nothing(
+        self, wire: Wire, broker: SQSBroker
+    ) -> None:
+        late: list[asyncio.StreamWriter] = []
+
+        async def hold(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            late.append(writer)
+
+        async def refuse(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            late[0].write(answer())
+            writer.write(answer(REFUSED))
+
+        wire.respond = hold
+        waiting = asyncio.create_task(ack(broker, wire))
+        async with asyncio.timeout(5):
+            await wire.came.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        wire.respond = refuse
+        assert isinstance(await ack(broker, wire), BrokerUnavailableError)
+        assert wire.connections == 2
+
+    @pytest.mark.parametrize(
+        "whole",
+        [
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + answer(),
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
+            % (len(DONE), DONE),
+            answer(headers=b"connection: close\r\n"),
+        ],
+        ids=["behind two that are none yet", "in chunks", "the last of its connection"],
+    )
+    async def test_they_are_read_to_their_end_whatever_their_form(
+        self, wire: Wire, broker: SQSBroker, whole: bytes
+    ) -> None:
+        async def respond(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            for at in range(0, len(whole), 7):
+                writer.write(whole[at : at + 7])
+                await asyncio.sleep(0)
+
+        wire.respond = respond
+        for _ in range(2):
+            assert await ack(broker, wire) is None
+
+    async def test_one_without_a_length_ends_with_its_connection(
+        self, wire: Wire, broker: SQSBroker
+    ) -> None:
+        async def respond(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + DONE)
+            await writer.drain()
+            writer.close()
+
+        wire.respond = respond
+        for _ in range(2):
+            assert await ack(broker, wire) is None
+
+    @pytest.mark.parametrize(
+        "part",
+        [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", b"\x00\x01 nonsense\r\n\r\n"],
+    )
+    async def test_half_of_one_is_none(self, wire: Wire, broker: SQSBroker, part: bytes) -> None:
+        async def respond(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            writer.write(part)
+            await writer.drain()
+            writer.close()
+
+        wire.respond = respond
+        for _ in range(2):
+            with pytest.raises(BrokerUnavailableError) as caught:
+                await ack(broker, wire)
+            assert caught.value.maybe_done
+
+    async def test_a_connection_that_was_closed_meanwhile_fails_no_request(
+        self, wire: Wire, broker: SQSBroker
+    ) -> None:
+        async def last(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer())
+            await writer.drain()
+            writer.close()
+
+        wire.respond = last
+        for _ in range(3):
+            assert await ack(broker, wire) is None
+            await until_spoiled(broker)
+        assert wire.connections == 3
+
+
+class TestAnotherAiohttp:
+    async def test_one_that_wants_other_arguments_gets_no_request_of_ours(
+        self,
+        wire: Wire,
+        broker: SQSBroker,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        set_params = ResponseHandler.set_response_params
+
+        def needs_timer(self: Any, *, timer: Any, **given: Any) -> None:
+            set_params(self, timer=timer, **given)
+
+        caplog.set_level(logging.INFO, "mqtransport")
+        monkeypatch.setattr(ResponseHandler, "set_response_params", needs_timer)
+        for _ in range(2):
+            assert await ack(broker, wire) is None
+        assert len(wire.heads) == 4, "nothing was sent twice"
+        assert not [head for head in wire.heads if OURS in head]
+        (line,) = [line for line in caplog.messages if "by aiohttp" in line]
+        assert "timer" in line
+
+    async def test_one_that_answers_otherwise_leaves_one_outcome_unknown_and_no_more(
+        self,
+        wire: Wire,
+        broker: SQSBroker,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        read, failing = ResponseHandler.read, [AttributeError("no such thing")]
+
+        async def read_worse(self: Any) -> Any:
+            if failing:
+                raise failing.pop()
+            return await read(self)
+
+        caplog.set_level(logging.INFO, "mqtransport")
+        monkeypatch.setattr(ResponseHandler, "read", read_worse)
+        with pytest.raises(BrokerUnavailableError) as caught:
+            await ack(broker, wire)
+        assert caught.value.maybe_done
+        assert await ack(broker, wire) is None
+        assert OURS not in wire.heads[-1]
+        assert len([line for line in caplog.messages if "by aiohttp" in line]) == 1
+
+
+def exchange_of(broker: SQSBroker) -> Exchange:
+    clients = broker._clients
+    assert clients is not None
+    assert clients.control.fast is not None
+    found = clients.control.fast._exchange
+    assert found is not None
+    return found
+
+
+async def until_spoiled(broker: SQSBroker) -> None:
+    """Wait until the client has seen what came, or ended, on its pooled connection."""
+    async with asyncio.timeout(5):
+        while True:
+            pooled = [
+                one[0] for line in exchange_of(broker)._connector._conns.values() for one in line
+            ]
+            if all(one.should_close or not one.is_connected() for one in pooled):
+                return
+            await asyncio.sleep(0.001)
