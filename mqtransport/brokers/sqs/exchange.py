@@ -130,7 +130,10 @@ class Exchange:
         except BaseException:
             connection.close()  # what comes yet must not answer the next request
             raise
-        connection.release()
+        if transport.get_write_buffer_size():
+            connection.close()  # answered before it was read; the next one would queue behind it
+        else:
+            connection.release()
         return Answer(message.code, message.headers, answer)
 
     async def _connect(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
-from mqtransport.brokers.sqs import SQSBroker
+from mqtransport.brokers.sqs import SQSBroker, client
 from mqtransport.brokers.sqs.exchange import Exchange
 from mqtransport.errors import BrokerError, BrokerUnavailableError
 from mqtransport.message import Outgoing
@@ -38,6 +39,7 @@ class Wire:
         self.connections = 0
         self.came = asyncio.Event()
         self.respond: Respond | None = None
+        self.refusal: bytes | None = None
         self.port = 0
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -69,6 +71,11 @@ class Wire:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]
+                if self.refusal is not None:
+                    self.heads.append(head)
+                    writer.transport.pause_reading()  # type: ignore[attr-defined]
+                    writer.write(self.refusal)
+                    return
                 await reader.readexactly(int(length))
                 self.heads.append(head)
                 self.came.set()
@@ -302,6 +309,28 @@ class TestAnswers:
             assert await ack(broker, wire) is None
             await until_spoiled(broker)
         assert wire.connections == 3
+
+    async def test_one_that_comes_before_all_was_sent_costs_the_next_request_nothing(
+        self, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # As a gateway does that refuses a body by its head, and never reads it.
+        make_socket = client._keep_alive_socket
+
+        def small(address: tuple[Any, ...]) -> socket.socket:
+            made = make_socket(address)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+            return made
+
+        monkeypatch.setattr(client, "_keep_alive_socket", small)
+        refused = answer(b"{}").replace(b"200 OK", b"413 Content Too Large")
+        async with connected(wire, control_connections=1, timeout_s=5.0) as broker:
+            wire.refusal = refused
+            with pytest.raises(BrokerUnavailableError, match="413"):
+                await broker.send(wire.queue, [Outgoing("m", "x" * 500_000, {})])
+            assert OURS in wire.heads[-1]
+            wire.refusal = None
+            assert await ack(broker, wire) is None
+        assert wire.connections == 2
 
 
 class TestAnotherAiohttp:
