@@ -84,8 +84,8 @@ class Exchange:
     """Makes requests like one that aiohttp has made, to the same place.
 
     Of aiohttp's connections it uses what is not documented: ``protocol``, of which
-    ``set_response_params``, ``should_close`` and ``read``. These are the same in aiohttp 3.12 to
-    3.14; should one be gone, an ExchangeError says so.
+    ``set_response_params``, ``should_close``, ``read`` and ``_parser``. These are the same in
+    aiohttp 3.12 to 3.14; should one be gone, an ExchangeError says so.
 
     Args:
         session: the session that has made it.
@@ -140,14 +140,18 @@ class Exchange:
         """Return a connection on which nothing is left of earlier requests.
 
         aiohttp takes what came in on a pooled connection meanwhile for the answer to the next
-        request; it would confirm what was never done.
+        request; it would confirm what was never done. A new connection of no use is no reason to
+        make another: a server that is in trouble would get a storm of them.
         """
         try:
             for _ in range(MOST_STALE):
                 connection = await self._connector.connect(self._request, [], self._timeout)
                 if not connection.closed and not connection.protocol.should_close:
                     return connection
+                new = connection.protocol._parser is None  # nothing was asked on it so far
                 connection.close()
+                if new:
+                    break
         except TimeoutError as late:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from late
         except (AttributeError, TypeError) as error:

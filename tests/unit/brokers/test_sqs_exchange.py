@@ -333,6 +333,27 @@ class TestAnswers:
         assert wire.connections == 2
 
 
+class TestNewConnections:
+    async def test_one_of_no_use_is_not_followed_by_more(
+        self, wire: Wire, broker: SQSBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # As TLS shows it: what the server sent with the end of its handshake is there at once.
+        connect = aiohttp.TCPConnector._create_connection
+
+        async def spoiled(self: Any, *given: Any) -> Any:
+            made = await connect(self, *given)
+            made.data_received(answer())
+            return made
+
+        await use_up(broker)
+        before = wire.connections
+        monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", spoiled)
+        with pytest.raises(BrokerUnavailableError):
+            await ack(broker, wire)
+        await asyncio.sleep(0.05)
+        assert wire.connections == before + 1
+
+
 class TestAnotherAiohttp:
     async def test_one_that_wants_other_arguments_gets_no_request_of_ours(
         self,
@@ -386,6 +407,13 @@ def exchange_of(broker: SQSBroker) -> Exchange:
     found = clients.control.fast._exchange
     assert found is not None
     return found
+
+
+async def use_up(broker: SQSBroker) -> None:
+    """Leave no connection in the pool."""
+    for line in exchange_of(broker)._connector._conns.values():
+        for protocol, _ in line:
+            protocol.close()
 
 
 async def until_spoiled(broker: SQSBroker) -> None:
