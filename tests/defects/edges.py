@@ -176,4 +176,12 @@ DEFECTS = [
         "                if False:\n",
         f"{EXCHANGE_TESTS}::TestNewConnections::test_one_of_no_use_is_not_followed_by_more",
     ),
+    Defect(
+        "a connection is lost where aiohttp has changed",
+        EXCHANGE,
+        "            if connection is not None:\n",
+        "            if False:\n",
+        f"{EXCHANGE_TESTS}::TestAnotherAiohttp"
+        "::test_one_without_what_tells_a_useless_connection_gets_its_connection_back",
+    ),
 ]

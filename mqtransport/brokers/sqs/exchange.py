@@ -143,6 +143,7 @@ class Exchange:
         request; it would confirm what was never done. A new connection of no use is no reason to
         make another: a server that is in trouble would get a storm of them.
         """
+        connection = None
         try:
             for _ in range(MOST_STALE):
                 connection = await self._connector.connect(self._request, [], self._timeout)
@@ -155,6 +156,8 @@ class Exchange:
         except TimeoutError as late:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from late
         except (AttributeError, TypeError) as error:
+            if connection is not None:
+                connection.close()
             raise ExchangeError(error) from error
         raise aiohttp.ServerDisconnectedError
 

@@ -14,7 +14,7 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 
 from mqtransport.brokers.sqs import SQSBroker, client
-from mqtransport.brokers.sqs.exchange import Exchange
+from mqtransport.brokers.sqs.exchange import Exchange, ExchangeError
 from mqtransport.errors import BrokerError, BrokerUnavailableError
 from mqtransport.message import Outgoing
 
@@ -355,6 +355,15 @@ class TestNewConnections:
 
 
 class TestAnotherAiohttp:
+    async def test_one_without_what_tells_a_useless_connection_gets_its_connection_back(
+        self, broker: SQSBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        exchange = exchange_of(broker)
+        monkeypatch.setattr(aiohttp.connector.Connection, "protocol", object())
+        with pytest.raises(ExchangeError, match="should_close"):
+            await exchange.post({}, b"{}")
+        assert not exchange._connector._acquired
+
     async def test_one_that_wants_other_arguments_gets_no_request_of_ours(
         self,
         wire: Wire,
