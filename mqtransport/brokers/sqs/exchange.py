@@ -15,9 +15,6 @@ import aiohttp
 MOST_STALE = 100
 """Pooled connections in a row that turn out to be of no use, before a request is given up."""
 
-CAN_NOTE = hasattr(aiohttp, "ClientMiddlewareType")
-"""Whether aiohttp shows its requests to somebody (3.12 and later)."""
-
 _LENGTH = "content-length"
 _BY_AIOHTTP = frozenset({"host", "accept", _LENGTH})
 
@@ -89,7 +86,8 @@ class Exchange:
 
     Args:
         session: the session that has made it.
-        request: aiohttp's request; it tells the connector where to connect, and how.
+        request: aiohttp's request, kept with its body; it tells the connector where to connect,
+            and how.
         headers: the headers that aiohttp has added to it.
     """
 

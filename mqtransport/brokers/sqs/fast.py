@@ -30,13 +30,7 @@ from yarl import URL
 from mqtransport.brokers.sqs.codec import OPERATIONS, read, write
 from mqtransport.brokers.sqs.credentials import Keys
 from mqtransport.brokers.sqs.encoding import RAW, Reply
-from mqtransport.brokers.sqs.exchange import (
-    CAN_NOTE,
-    Answer,
-    Exchange,
-    ExchangeError,
-    Pattern,
-)
+from mqtransport.brokers.sqs.exchange import Answer, Exchange, ExchangeError, Pattern
 from mqtransport.brokers.sqs.signing import STAMP, Headers, Signer, canonical_path, host_of
 from mqtransport.clock import Clock
 
@@ -103,7 +97,7 @@ class FastPath:
         self._clock = clock
         self._route: Route | None = None
         self._off = False
-        self._learns = CAN_NOTE
+        self._learns = True
         self._exchange: Exchange | None = None
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +16,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from mqtransport.brokers.sqs import SQSBroker, client
 from mqtransport.brokers.sqs.exchange import Exchange, ExchangeError
+from mqtransport.brokers.sqs.fast import FastPath
 from mqtransport.errors import BrokerError, BrokerUnavailableError
 from mqtransport.message import Outgoing
 
@@ -184,6 +186,20 @@ class TestRequests:
                 await ack(broker, wire)
         assert len(seen) == len(wire.heads) == 5
 
+    async def test_they_are_aiohttp_s_where_it_adds_headers_that_may_change(
+        self, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begin = aiohttp.ClientSession.__init__
+
+        def begin_marked(self: Any, *given: Any, **named: Any) -> None:
+            begin(self, *given, headers={"x-mark": "here"}, **named)
+
+        monkeypatch.setattr(aiohttp.ClientSession, "__init__", begin_marked)
+        async with connected(wire) as broker:
+            for _ in range(3):
+                await ack(broker, wire)
+        assert all(b"x-mark: here" in head and OURS not in head for head in wire.heads)
+
 
 class TestAnswers:
     async def test_one_that_nobody_asked_for_confirms_nothing(
@@ -296,6 +312,28 @@ class TestAnswers:
                 await ack(broker, wire)
             assert caught.value.maybe_done
 
+    async def test_one_that_changes_the_protocol_is_an_answer(
+        self, wire: Wire, broker: SQSBroker
+    ) -> None:
+        async def respond(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n")
+
+        wire.respond = respond
+        result = await ack(broker, wire)  # without waiting for another
+        assert isinstance(result, BrokerUnavailableError)
+        assert result.maybe_done
+
+    async def test_one_that_is_compressed_though_none_was_to_be_confirms_nothing(
+        self, wire: Wire, broker: SQSBroker
+    ) -> None:
+        async def respond(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer(gzip.compress(DONE), b"content-encoding: gzip\r\n"))
+
+        wire.respond = respond
+        with pytest.raises(BrokerUnavailableError) as caught:
+            await ack(broker, wire)
+        assert caught.value.maybe_done
+
     async def test_a_connection_that_was_closed_meanwhile_fails_no_request(
         self, wire: Wire, broker: SQSBroker
     ) -> None:
@@ -338,20 +376,30 @@ class TestNewConnections:
         self, wire: Wire, broker: SQSBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # As TLS shows it: what the server sent with the end of its handshake is there at once.
-        connect = aiohttp.TCPConnector._create_connection
+        connect, made = aiohttp.TCPConnector._create_connection, []
 
         async def spoiled(self: Any, *given: Any) -> Any:
-            made = await connect(self, *given)
-            made.data_received(answer())
-            return made
+            made.append(await connect(self, *given))
+            made[-1].data_received(answer())
+            return made[-1]
 
-        await use_up(broker)
-        before = wire.connections
+        use_up(broker)
         monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", spoiled)
         with pytest.raises(BrokerUnavailableError):
             await ack(broker, wire)
-        await asyncio.sleep(0.05)
-        assert wire.connections == before + 1
+        assert len(made) == 1
+
+    async def test_one_that_is_not_made_in_time_has_sent_nothing(
+        self, wire: Wire, broker: SQSBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def late(self: Any, *given: Any) -> Any:
+            raise TimeoutError
+
+        use_up(broker)
+        monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", late)
+        with pytest.raises(BrokerUnavailableError) as caught:
+            await ack(broker, wire)
+        assert not caught.value.maybe_done
 
 
 class TestAnotherAiohttp:
@@ -385,6 +433,35 @@ class TestAnotherAiohttp:
         (line,) = [line for line in caplog.messages if "by aiohttp" in line]
         assert "timer" in line
 
+    async def test_a_request_that_began_earlier_teaches_nothing_any_more(
+        self, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        held: list[asyncio.StreamWriter] = []
+
+        async def hold(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            held.append(writer)
+
+        set_params = ResponseHandler.set_response_params
+
+        def needs_timer(self: Any, *, timer: Any, **given: Any) -> None:
+            set_params(self, timer=timer, **given)
+
+        keys = {"access_key": "key", "secret_key": "secret", "region": "eu-west-1"}
+        async with SQSBroker(endpoint_url=wire.url, **keys) as broker:  # type: ignore[arg-type]
+            await ack(broker, wire)
+            wire.respond = hold
+            wire.came.clear()
+            earlier = asyncio.create_task(ack(broker, wire))
+            async with asyncio.timeout(5):
+                await wire.came.wait()
+            wire.respond = None
+            await ack(broker, wire)
+            monkeypatch.setattr(ResponseHandler, "set_response_params", needs_timer)
+            assert await ack(broker, wire) is None
+            held[0].write(answer())
+            assert await earlier is None
+            assert fast_path_of(broker)._exchange is None
+
     async def test_one_that_answers_otherwise_leaves_one_outcome_unknown_and_no_more(
         self,
         wire: Wire,
@@ -409,16 +486,20 @@ class TestAnotherAiohttp:
         assert len([line for line in caplog.messages if "by aiohttp" in line]) == 1
 
 
-def exchange_of(broker: SQSBroker) -> Exchange:
+def fast_path_of(broker: SQSBroker) -> FastPath:
     clients = broker._clients
     assert clients is not None
     assert clients.control.fast is not None
-    found = clients.control.fast._exchange
+    return clients.control.fast
+
+
+def exchange_of(broker: SQSBroker) -> Exchange:
+    found = fast_path_of(broker)._exchange
     assert found is not None
     return found
 
 
-async def use_up(broker: SQSBroker) -> None:
+def use_up(broker: SQSBroker) -> None:
     """Leave no connection in the pool."""
     for line in exchange_of(broker)._connector._conns.values():
         for protocol, _ in line:
