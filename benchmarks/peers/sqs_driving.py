@@ -35,6 +35,7 @@ class Settings:
         callers: how many callers await sends at a time; of a batch loop, requests.
         concurrency: most handlers at a time.
         pollers: receives at a time, for clients that let one choose; None is what suits them.
+        prefetch: messages fetched ahead of the handlers, for ours; None is none.
     """
 
     url: str
@@ -42,6 +43,7 @@ class Settings:
     callers: int
     concurrency: int
     pollers: int | None
+    prefetch: int | None = None
 
 
 class Client(ABC):
@@ -220,9 +222,15 @@ def arguments(variants: tuple[str, ...]) -> tuple[str, Settings, int]:
     parser.add_argument("--callers", type=int, default=100)
     parser.add_argument("--concurrency", type=int, default=10)
     parser.add_argument("--pollers", type=int)
+    parser.add_argument("--prefetch", type=int)
     given = parser.parse_args()
     settings = Settings(
-        os.environ["BENCH_URL"], given.variant, given.callers, given.concurrency, given.pollers
+        os.environ["BENCH_URL"],
+        given.variant,
+        given.callers,
+        given.concurrency,
+        given.pollers,
+        given.prefetch,
     )
     return given.measurement, settings, given.count
 

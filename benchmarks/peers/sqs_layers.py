@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.peers.sqs_layers LAYER COUNT`` prints one result. Layers:
 
-- ``http``: aiohttp alone, the bytes of the requests made before and the answers thrown away: what
-  no client on aiohttp goes below
+- ``http``: aiohttp alone, the bytes of the requests made before and the answers thrown away
+- ``exchange``: the same bytes as the fast path sends them, written into aiohttp's connections
 - ``driver``: the SQS driver's send, receive and ack, without the channels above it
 - ``aiobotocore``: the same driver without the fast path
 """
@@ -14,7 +14,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -26,6 +26,7 @@ from benchmarks.stub_control import QUEUE, Control
 from mqtransport.brokers.sqs import SQSBroker
 from mqtransport.brokers.sqs.codec import write
 from mqtransport.brokers.sqs.encoding import receipt_entries, send_entry
+from mqtransport.brokers.sqs.exchange import Pattern
 from mqtransport.message import Attribute, Outgoing
 
 IN_FLIGHT = 8
@@ -65,8 +66,8 @@ async def driver(*, fast_path: bool) -> AsyncIterator[tuple[Step, Step]]:
 
 
 @asynccontextmanager
-async def http() -> AsyncIterator[tuple[Step, Step]]:
-    """Yield the same three requests as bytes, sent by aiohttp."""
+async def http(*, direct: bool) -> AsyncIterator[tuple[Step, Step]]:
+    """Yield the same three requests as bytes, sent by aiohttp, or over its connections."""
     url = os.environ["BENCH_URL"]
     queue_url = f"{url}/000000000000/{QUEUE}"
     entries = [send_entry(at, message, fifo=False) for at, message in enumerate(batch())]
@@ -77,22 +78,23 @@ async def http() -> AsyncIterator[tuple[Step, Step]]:
         "ReceiveMessage": polled | asked,
         "DeleteMessageBatch": {"Entries": receipt_entries(["r" * 64] * BATCH)},
     }
-    headers = {
-        "Content-Type": "application/x-amz-json-1.0",
-        "X-Amz-Date": "20260101T000000Z",
-        "Authorization": "a" * 200,
-        "Accept-Encoding": "identity",
-    }
+    written = {action: write({"QueueUrl": queue_url, **body}) for action, body in bodies.items()}
     async with aiohttp.ClientSession(auto_decompress=False) as session:
 
-        async def post(action: str, body: bytes) -> None:
-            told = headers | {"X-Amz-Target": f"AmazonSQS.{action}"}
-            response = await session.post(url, data=body, headers=told)
+        async def by_aiohttp(action: str, body: bytes, **options: Any) -> None:
+            response = await session.post(url, data=body, headers=_headers(action), **options)
             await response.read()
 
-        written = {
-            action: write({"QueueUrl": queue_url, **body}) for action, body in bodies.items()
-        }
+        post = by_aiohttp
+        if direct:
+            pattern = Pattern()
+            await by_aiohttp("ReceiveMessage", written["ReceiveMessage"], middlewares=(pattern,))
+            exchange = pattern.exchange(session, _headers("ReceiveMessage"))
+
+            async def by_exchange(action: str, body: bytes, **options: Any) -> None:
+                await exchange.post(_headers(action), body)
+
+            post = by_exchange
 
         async def send() -> None:
             await post("SendMessageBatch", written["SendMessageBatch"])
@@ -104,11 +106,29 @@ async def http() -> AsyncIterator[tuple[Step, Step]]:
         yield send, take
 
 
+def _headers(action: str) -> dict[str, str]:
+    return {
+        "Content-Type": "application/x-amz-json-1.0",
+        "X-Amz-Date": "20260101T000000Z",
+        "X-Amz-Target": f"AmazonSQS.{action}",
+        "Authorization": "a" * 200,
+        "Accept-Encoding": "identity",
+        "User-Agent": "a",
+    }
+
+
+LAYERS: dict[str, Callable[[], AbstractAsyncContextManager[tuple[Step, Step]]]] = {
+    "http": lambda: http(direct=False),
+    "exchange": lambda: http(direct=True),
+    "driver": lambda: driver(fast_path=True),
+    "aiobotocore": lambda: driver(fast_path=False),
+}
+
+
 async def measure(layer: str, count: int) -> Result:
     """Send so many messages, then take them."""
     Control.of_environment().create()
-    opened = http() if layer == "http" else driver(fast_path=layer == "driver")
-    async with opened as (send, take):
+    async with LAYERS[layer]() as (send, take):
         await _repeat(send, WARM)
         await _repeat(take, WARM)
         meter = Meter()

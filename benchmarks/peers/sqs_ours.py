@@ -40,7 +40,10 @@ class Ours(Client):
             options["poll_connections"] = self.settings.pollers
         broker = SQSBroker(**options)
         await broker.connect()
-        app = MQApp(broker, settings=MQSettings(concurrency=self.settings.concurrency))
+        settings = MQSettings(
+            concurrency=self.settings.concurrency, prefetch=self.settings.prefetch or 0
+        )
+        app = MQApp(broker, settings=settings)
         sending = await app.create_producing_channel(QUEUE)
         sending.add_producer(producer := Orders())
         receiving = await app.create_consuming_channel(QUEUE)

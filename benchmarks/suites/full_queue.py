@@ -40,7 +40,11 @@ from benchmarks.suites.sqs import (
 
 WIDE = "mqtransport, 100 handlers"
 FEW = "mqtransport, 20 callers"
+AHEAD = "mqtransport, 10 fetched ahead"
+SLOW_WIDE = "mqtransport, without fast path, 100 handlers"
 OURS_NEWER = "mqtransport (newer Python)"
+WIDE_NEWER = "mqtransport, 100 handlers (newer Python)"
+AHEAD_NEWER = "mqtransport, 10 fetched ahead (newer Python)"
 RAW_NEWER = "aiobotocore, batch loop (newer Python)"
 FANFERRO = "fanferro, send (newer Python)"
 FANFERRO_BATCHES = "fanferro, send_batch (newer Python)"
@@ -55,12 +59,16 @@ def ways(count: int) -> list[Way]:
     return [
         way(OURS, "ours", full, SQS, count),
         way(WIDE, "ours", full, SQS, count, concurrency=100),
+        way(AHEAD, "ours", full, SQS, count, prefetch=10),
         way(FEW, "ours", full, SQS, count, callers=20),
         way(SLOW, "ours", full, SQS, count, "slow_path"),
+        way(SLOW_WIDE, "ours", full, SQS, count, "slow_path", concurrency=100),
         way(RAW, "raw", full, SQS, count, callers=4),
         way(TUNED, "raw", full, SQS, count, "tuned", callers=4),
         way(SINGLE, "raw", full, SQS, fewer, "single", callers=10),
         way(OURS_NEWER, "ours", full, NEWER, count),
+        way(WIDE_NEWER, "ours", full, NEWER, count, concurrency=100),
+        way(AHEAD_NEWER, "ours", full, NEWER, count, prefetch=10),
         way(RAW_NEWER, "raw", full, NEWER, count, callers=4),
         way(FANFERRO, "fanferro", full, NEWER, count),
         way(FANFERRO_BATCHES, "fanferro", full, NEWER, count, "batches"),
@@ -112,8 +120,12 @@ def bars(rounds: Sequence[Round]) -> list[Bar]:
         Bar("CPU, ours / aiobotocore batch loop", "at most", 0.45, ratio(OURS, RAW)),
         Bar("the same, 100 handlers", "at most", 0.45, ratio(WIDE, RAW)),
         Bar("the same, without the fast path", "at most", 0.95, ratio(SLOW, RAW)),
+        Bar("the same, 100 handlers", "at most", 0.95, ratio(SLOW_WIDE, RAW)),
         Bar("CPU, ours / fanferro send_batch", "at most", 1.0, ratio(OURS_NEWER, FANFERRO_BATCHES)),
+        Bar("the same, 10 fetched ahead", "at most", 1.0, ratio(AHEAD_NEWER, FANFERRO_BATCHES)),
+        Bar("the same, 100 handlers", "at most", 1.0, ratio(WIDE_NEWER, FANFERRO_BATCHES)),
         Bar("CPU, ours / fanferro send", "at most", 0.5, ratio(OURS_NEWER, FANFERRO)),
+        Bar("the same, 100 handlers", "at most", 0.5, ratio(WIDE_NEWER, FANFERRO)),
         Bar("CPU, taskiq-aio-sqs tuned / ours", "at least", 10, ratio(TASKIQ_TUNED, OURS)),
         Bar("requests per message in all", "at most", 0.31, of(rounds, OURS, total_requests)),
         Bar(

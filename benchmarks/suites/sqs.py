@@ -51,7 +51,7 @@ def way(
         environment: where it is installed.
         count: messages.
         variant: which of its variants, if not the usual one.
-        options: ``callers``, ``concurrency``, ``pollers``.
+        options: ``callers``, ``concurrency``, ``pollers``, ``prefetch``.
     """
     arguments = [measurement, "--count", str(count)]
     if variant is not None:
