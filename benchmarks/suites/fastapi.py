@@ -65,14 +65,15 @@ WAYS = {
     SQS: "sqs",
     BY_HAND: "sqs_by_hand",
 }
-SLOW = (SQS, BY_HAND)
+FACTORS = {BARE: 4.0, PLUGIN: 4.0, SQS: 0.5, BY_HAND: 0.5}
+"""More requests where a few percent decide, fewer where each costs several times as much."""
 
 
 def ways(count: int) -> list[Way]:
-    """Return all ways; what costs several times as much does with fewer requests."""
-    fewer = max(count // 2, 100)
+    """Return all ways."""
+    counts = {name: max(round(count * FACTORS.get(name, 1.0)), 100) for name in WAYS}
     return [
-        Way(name, "benchmarks.peers.web", (kind, str(fewer if name in SLOW else count)), WEB)
+        Way(name, "benchmarks.peers.web", (kind, str(counts[name])), WEB)
         for name, kind in WAYS.items()
     ]
 

@@ -28,9 +28,10 @@ def test_fastapi_adds_are_compared_with_the_bare_route_taken_off() -> None:
     assert len(section.tables[0].rows) == len(fastapi.WAYS)
 
 
-def test_fastapi_does_with_fewer_requests_where_each_is_dear() -> None:
+def test_fastapi_takes_more_requests_where_percents_decide_and_fewer_where_each_is_dear() -> None:
     counts = {way.name: way.arguments[1] for way in fastapi.ways(5000)}
-    assert counts[fastapi.BARE] == "5000"
+    assert counts[fastapi.BARE] == counts[fastapi.PLUGIN] == "20000"
+    assert counts[fastapi.MEMORY] == "5000"
     assert counts[fastapi.SQS] == counts[fastapi.BY_HAND] == "2500"
 
 
