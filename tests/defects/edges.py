@@ -164,10 +164,18 @@ DEFECTS = [
     Defect(
         "a connection with half a request on it is used again",
         EXCHANGE,
-        "if transport.get_write_buffer_size():",
-        "if False:",
+        "if transport.get_write_buffer_size() or refused:",
+        "if refused:",
         f"{EXCHANGE_TESTS}::TestAnswers"
         "::test_one_that_comes_before_all_was_sent_costs_the_next_request_nothing",
+    ),
+    Defect(
+        "a connection with half a request in the kernel or below TLS is used again",
+        EXCHANGE,
+        "if transport.get_write_buffer_size() or refused:",
+        "if transport.get_write_buffer_size():",
+        f"{EXCHANGE_TESTS}::TestAnswers"
+        "::test_a_refusal_before_all_was_read_costs_the_next_request_nothing",
     ),
     Defect(
         "a server in trouble gets a hundred connections for a request",

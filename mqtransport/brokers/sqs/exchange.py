@@ -15,6 +15,9 @@ import aiohttp
 MOST_STALE = 100
 """Pooled connections in a row that turn out to be of no use, before a request is given up."""
 
+SMALL_BYTES = 16 * 1024
+"""What a server that refuses a request by its head reads all the same, or has in its buffers."""
+
 _LENGTH = "content-length"
 _BY_AIOHTTP = frozenset({"host", "accept", _LENGTH})
 
@@ -128,8 +131,11 @@ class Exchange:
         except BaseException:
             connection.close()  # what comes yet must not answer the next request
             raise
-        if transport.get_write_buffer_size():
-            connection.close()  # answered before it was read; the next one would queue behind it
+        refused = message.code >= 300 and len(body) > SMALL_BYTES
+        # Answered before it was read, the next one would queue behind it. The transport does not
+        # tell that of what the kernel holds, nor of what TLS has handed on.
+        if transport.get_write_buffer_size() or refused:
+            connection.close()
         else:
             connection.release()
         return Answer(message.code, message.headers, answer)

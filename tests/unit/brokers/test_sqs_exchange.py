@@ -7,7 +7,9 @@ import contextlib
 import gzip
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -19,6 +21,7 @@ from mqtransport.brokers.sqs.exchange import Exchange, ExchangeError
 from mqtransport.brokers.sqs.fast import FastPath
 from mqtransport.errors import BrokerError, BrokerUnavailableError
 from mqtransport.message import Outgoing
+from tests.unit.brokers.certificates import make_certificate
 
 OURS = b"\r\ncontent-length: "
 """Only in the head of our own requests; aiohttp writes it in capitals."""
@@ -36,7 +39,8 @@ def answer(body: bytes = DONE, headers: bytes = b"") -> bytes:
 class Wire:
     """A server that notes what comes in, and answers byte for byte as it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.context = context
         self.heads: list[bytes] = []
         self.connections = 0
         self.came = asyncio.Event()
@@ -47,7 +51,9 @@ class Wire:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        if self.context is None:
+            return f"http://127.0.0.1:{self.port}"
+        return f"https://localhost:{self.port}"
 
     @property
     def queue(self) -> str:
@@ -55,7 +61,7 @@ class Wire:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[Wire]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.context)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -360,15 +366,48 @@ class TestAnswers:
             return made
 
         monkeypatch.setattr(client, "_keep_alive_socket", small)
-        refused = answer(b"{}").replace(b"200 OK", b"413 Content Too Large")
         async with connected(wire, control_connections=1, timeout_s=5.0) as broker:
-            wire.refusal = refused
+            wire.refusal = answer()  # says yes without a look at it
+            await broker.send(wire.queue, [Outgoing("m", "x" * 500_000, {})])
+            assert OURS in wire.heads[-1]
+            wire.refusal = None
+            assert await ack(broker, wire) is None
+        assert wire.connections == 2
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    async def test_a_refusal_before_all_was_read_costs_the_next_request_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+    ) -> None:
+        # The kernel takes all of it, or what TLS has handed on is in nobody's count.
+        context = None
+        if scheme == "https":
+            certificate = make_certificate(tmp_path)
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+        async with (
+            Wire(context).serving() as wire,
+            connected(wire, control_connections=1, timeout_s=5.0) as broker,
+        ):
+            wire.refusal = answer(b"{}").replace(b"200 OK", b"413 Content Too Large")
             with pytest.raises(BrokerUnavailableError, match="413"):
                 await broker.send(wire.queue, [Outgoing("m", "x" * 500_000, {})])
             assert OURS in wire.heads[-1]
             wire.refusal = None
             assert await ack(broker, wire) is None
-        assert wire.connections == 2
+            assert wire.connections == 2
+
+    async def test_a_small_refusal_keeps_its_connection(self, wire: Wire) -> None:
+        # Else SQS, when it throttles, would get a new connection for each request.
+        async def refuse(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer(b"{}").replace(b"200 OK", b"503 Slow Down"))
+
+        async with connected(wire, control_connections=1) as broker:
+            wire.respond = refuse
+            for _ in range(3):
+                with pytest.raises(BrokerUnavailableError, match="503"):
+                    await ack(broker, wire)
+        assert wire.connections == 1
 
 
 class TestNewConnections:
