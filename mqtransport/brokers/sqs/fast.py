@@ -37,6 +37,9 @@ from mqtransport.clock import Clock
 LARGE_BYTES = 512 * 1024
 """Larger request bodies are streamed: aiohttp warns of large ones in one piece."""
 
+_ELSEWHERE = (307, 308)
+"""Answers that ask for the same request at another place; signed for this one, none is made."""
+
 _JSON = "application/x-amz-json-1.0"
 _TARGET = "AmazonSQS."
 _FIXED = ("content-type", "x-amzn-query-mode")
@@ -103,7 +106,7 @@ class FastPath:
     @property
     def ready(self) -> bool:
         """Whether :meth:`ask` may be called."""
-        return self._route is not None
+        return self._route is not None and not self._off
 
     def session_class(self) -> type[Session]:
         """Return the class to hand to aiobotocore as its ``http_session_cls``."""
@@ -128,8 +131,13 @@ class FastPath:
             return
         except (_CannotFollow, AttributeError, LookupError, TypeError, ValueError) as error:
             # aiobotocore has changed, or is told to do what we cannot; its way always works.
+            self._switch_off(
+                str(error) if isinstance(error, _CannotFollow) else type(error).__name__
+            )
+
+    def _switch_off(self, why: str) -> None:
+        if not self._off:
             self._off = True
-            why = str(error) if isinstance(error, _CannotFollow) else type(error).__name__
             _log.info("SQS: the fast path is off, aiobotocore makes every call (%s)", why)
 
     async def ask(self, operation: str, parameters: Mapping[str, Any]) -> Reply:
@@ -150,6 +158,8 @@ class FastPath:
         headers["Accept-Encoding"] = "identity"
         answer = await self._post(route, headers, body)
         if answer.status >= 300:
+            if answer.status in _ELSEWHERE:
+                self._switch_off("it is sent elsewhere, which aiobotocore follows")
             raise _error(answer, name)
         reply = read(answer.body)
         reply[RAW] = {"headers": answer.headers, "body": answer.body}

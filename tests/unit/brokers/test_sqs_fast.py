@@ -360,6 +360,30 @@ class TestTransport:
                     await broker.send(queue, [Outgoing("m", "{}", {})])
             assert not elsewhere.heads
 
+    async def test_where_endpoints_redirect_aiobotocore_goes_on_alone(
+        self, listener: Listener, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "mqtransport.brokers.sqs.fast")
+        queue, message = queue_on(listener), Outgoing("m", "{}", {})
+        async with (
+            Listener().serving() as elsewhere,
+            connected(f"http://localhost:{listener.port}") as broker,
+        ):
+            listener.status = b"307 Temporary Redirect"
+            listener.headers = b"location: http://localhost:%d/\r\n" % elsewhere.port
+            await broker.send(queue, [message])
+            lost = await asyncio.gather(
+                *(broker.send(queue, [message]) for _ in range(3)), return_exceptions=True
+            )
+            assert all(isinstance(one, BrokerUnavailableError) for one in lost)
+            for _ in range(3):
+                await broker.send(queue, [message])
+        assert [BY_AIOBOTOCORE in head for head in elsewhere.heads] == [True] * 4
+        assert caplog.messages == [
+            "SQS: the fast path is off, aiobotocore makes every call "
+            "(it is sent elsewhere, which aiobotocore follows)"
+        ]
+
 
 @pytest.mark.parametrize("library", [None, orjson], ids=["pydantic", "orjson"])
 async def test_a_message_that_a_strict_reader_refuses_takes_no_neighbour_along(
