@@ -4,7 +4,7 @@ One ``POST`` route with a pydantic body, in these forms: it does nothing, withou
 with it; with a dependency that does nothing, the least that ``Depends`` costs; it sends the body as
 a message by ``Depends``, and answers when the send is confirmed. Beside ours on SQS, an awaited
 ``send_message`` of aiobotocore, without ``Depends``. Server, load and SQS stub are processes of
-their own; the load uses about a seventh of the CPU that the bare server uses.
+their own; the load uses about a sixth of the CPU that the bare server uses.
 """
 
 from __future__ import annotations
