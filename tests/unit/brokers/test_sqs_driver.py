@@ -88,10 +88,11 @@ async def broker(double: SQSDouble) -> AsyncIterator[SQSBroker]:
 
 @pytest.fixture
 async def spoiled(proxy: FaultProxy, double: SQSDouble) -> AsyncIterator[SQSBroker]:
-    """A broker behind the proxy that knows the queue's URL already."""
-    async with connected(proxy.url, timeout_s=1.0) as made:
+    """A broker behind the proxy that knows the queue's URL already, and waits 1 s from now on."""
+    async with connected(proxy.url) as made:
         await warm_up(made, double)
         await made.send("orders", [outgoing("first")])
+        made.timeout_s = 1.0
         yield made
 
 
