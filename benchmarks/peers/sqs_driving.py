@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import cProfile
 import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
 
@@ -206,11 +209,27 @@ def main(kind: Callable[[Settings, Handle], Client], variants: tuple[str, ...]) 
         control.create()
         handled = Handled()
         client = kind(settings, handled)
-        tell(await MEASUREMENTS[measurement](client, handled, control, count))
+        with profiled(f"{kind.__name__}-{settings.variant}-{settings.concurrency}".lower()):
+            result = await MEASUREMENTS[measurement](client, handled, control, count)
+        tell(result)
         # Open polls last up to 20 s and nobody reads their answers: the process just ends.
         os._exit(0)
 
     run(measured())
+
+
+@contextmanager
+def profiled(name: str) -> Iterator[None]:
+    """Profile what is done within, if ``BENCH_PROFILE`` names a folder for it."""
+    folder = os.environ.get("BENCH_PROFILE")
+    if not folder:
+        yield
+        return
+    profile = cProfile.Profile()
+    profile.enable()
+    yield
+    profile.disable()
+    profile.dump_stats(Path(folder) / f"{name}.prof")
 
 
 def arguments(variants: tuple[str, ...]) -> tuple[str, Settings, int]:

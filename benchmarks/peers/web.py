@@ -25,8 +25,9 @@ WARM = 1000
 
 def measure(kind: str, count: int) -> Result:
     """Start the server, load it, and return what it used."""
-    if kind.startswith("sqs"):
-        Control.of_environment().create()
+    stub, asks_sqs = Control.of_environment(), kind.startswith("sqs")
+    if asks_sqs:
+        stub.create()
     command = [sys.executable, "-m", "benchmarks.peers.web_app", kind]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -34,6 +35,8 @@ def measure(kind: str, count: int) -> Result:
                 raise RuntimeError(f"the server of {kind} did not start")
             port = int(json.loads(line)["port"])
             _load(port, WARM)
+            if asks_sqs:
+                stub.reset()
             before, own_s, began = used(port), cpu_s(), time.perf_counter()
             _load(port, count)
             wall_s, own_s, after = time.perf_counter() - began, cpu_s() - own_s, used(port)
@@ -46,6 +49,7 @@ def measure(kind: str, count: int) -> Result:
         "cpu_us": (after["cpu_s"] - before["cpu_s"]) * 1e6,
         "load_cpu_us": own_s * 1e6,
         "peak_bytes": after["peak_bytes"],
+        "requests": stub.stats()["requests"] if asks_sqs else {},
     }
 
 

@@ -5,6 +5,7 @@ Every application has the one route ``POST /orders`` with a pydantic body, and `
 No postponed annotations here: dependencies are local names, which FastAPI could not look up.
 """
 
+import asyncio
 import json
 import os
 import socket
@@ -43,6 +44,20 @@ def depends() -> FastAPI:
     @app.post(ROUTE, status_code=202)
     async def place(order: Order, found: Annotated[None, Depends(nothing)]) -> None:
         return None
+
+    return app
+
+
+def suspends() -> FastAPI:
+    """Return the same, whose route lets the loop turn once: the least that waiting costs."""
+    app = FastAPI()
+
+    async def nothing(connection: HTTPConnection) -> None:
+        return None
+
+    @app.post(ROUTE, status_code=202)
+    async def place(order: Order, found: Annotated[None, Depends(nothing)]) -> None:
+        await asyncio.sleep(0)
 
     return app
 
@@ -111,7 +126,8 @@ def sqs_by_hand() -> FastAPI:
 
 
 KINDS: dict[str, Callable[[], FastAPI]] = {
-    one.__name__: one for one in (bare, depends, plugin, memory, memory_consumed, sqs, sqs_by_hand)
+    one.__name__: one
+    for one in (bare, depends, suspends, plugin, memory, memory_consumed, sqs, sqs_by_hand)
 }
 
 

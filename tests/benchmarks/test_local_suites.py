@@ -11,7 +11,8 @@ from benchmarks.suites import embedded, fastapi, memory
 
 
 def used(cpu_us: float, wall_s: float = 1.0) -> dict[str, Any]:
-    return {"messages": 100, "cpu_us": cpu_us * 100, "wall_s": wall_s, "peak_bytes": 2**20}
+    spent = {"cpu_us": cpu_us * 100, "wall_s": wall_s, "peak_bytes": 2**20}
+    return {"messages": 100, "requests": {}, **spent}
 
 
 def verdicts(section: Section) -> list[str]:
