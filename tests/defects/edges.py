@@ -192,4 +192,19 @@ DEFECTS = [
         f"{EXCHANGE_TESTS}::TestAnotherAiohttp"
         "::test_one_without_what_tells_a_useless_connection_gets_its_connection_back",
     ),
+    Defect(
+        "the fast path goes on at an endpoint that has moved",
+        FAST,
+        "            if answer.status in _ELSEWHERE:",
+        "            if False:",
+        f"{FAST_TESTS}::TestTransport::test_where_endpoints_redirect_aiobotocore_goes_on_alone",
+    ),
+    Defect(
+        "a broker is used from another loop than its connections are",
+        "mqtransport/brokers/sqs/driver.py",
+        "if asyncio.get_running_loop() is not self._loop:",
+        "if False:",
+        "tests/unit/brokers/test_sqs_driver.py"
+        "::TestFaults::test_another_loop_gets_no_connection_of_this_one",
+    ),
 ]

@@ -26,6 +26,7 @@ from mqtransport.errors import (
     ClosedError,
     ConfigurationError,
     QueueNotFoundError,
+    UsageError,
 )
 from mqtransport.message import Outgoing, RawDelivery
 
@@ -109,6 +110,7 @@ class SQSBroker(Broker):
         self._urls = QueueUrls()
         self._connecting = asyncio.Lock()
         self._clients: Clients | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -125,7 +127,7 @@ class SQSBroker(Broker):
             if self._clients is None:
                 module = await _import_client()
                 clients = await module.open_clients(self._options, self._clock)
-                self._clients = clients
+                self._clients, self._loop = clients, asyncio.get_running_loop()
                 _log.debug("SQS: ready for region %s", clients.region)
 
     async def aclose(self) -> None:  # noqa: D102 - the contract is Broker's
@@ -250,6 +252,11 @@ class SQSBroker(Broker):
                 "SQS: this broker was closed; make a new one"
                 if self._closed
                 else "SQS: this broker is not connected; await connect() first"
+            )
+        if asyncio.get_running_loop() is not self._loop:
+            raise UsageError(
+                "SQS: this broker was connected in another event loop, to which its connections "
+                "belong; make one in each loop"
             )
         return self._clients
 

@@ -24,6 +24,7 @@ from mqtransport.errors import (
     QueueNotFoundError,
     RefusedError,
     ThrottledError,
+    UsageError,
 )
 from mqtransport.message import Attribute, Outgoing
 from mqtransport.testing.proxy import FaultProxy
@@ -401,6 +402,17 @@ class TestFaults:
         poll.cancel()
         with pytest.raises(asyncio.CancelledError):
             await poll
+
+    async def test_another_loop_gets_no_connection_of_this_one(
+        self, broker: SQSBroker, double: SQSDouble
+    ):
+        def elsewhere() -> None:
+            asyncio.run(broker.ack("orders", ["r"]))
+
+        with pytest.raises(UsageError, match="another event loop"):
+            await asyncio.to_thread(elsewhere)
+        await broker.send("orders", [outgoing()])
+        assert double.requests["DeleteMessageBatch"] == 0
 
     async def test_closing_under_a_poll_ends_it_as_unavailable(self, double: SQSDouble):
         async with connected(double.url) as broker:
