@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mqtransport.settings")
 
-SUPPORTED = ("memory", "sqs")
-"""What MQ_BROKER may name without an MQ_URL."""
-
 
 def make_broker(settings: MQSettings, *, clock: Clock, random: Random) -> Broker:
     """Return the broker that the settings name; does no I/O.
@@ -66,7 +63,8 @@ def _without_url(settings: MQSettings, clock: Clock, random: Random) -> Broker:
         )
     if settings.broker not in (None, "memory"):
         raise ConfigurationError(
-            f"MQ_BROKER is {settings.broker!r}; supported are {' and '.join(SUPPORTED)}"
+            f"MQ_BROKER is {settings.broker!r}; supported are memory and sqs, and sqlite with "
+            f"MQ_URL=sqlite:///file.db"
         )
     if settings.broker is None:
         given = {"MQ_REGION": settings.region, "MQ_USERNAME": settings.username}

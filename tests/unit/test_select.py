@@ -157,7 +157,7 @@ def test_without_credentials_the_sqs_driver_gets_none() -> None:
         ({"url": "sqlite:///a%00b.db"}, "zero byte"),
         ({"url": "sqs://[::1"}, "no URL"),
         ({"url": "http://host:port", "broker": "sqs"}, "no URL"),
-        ({"broker": "kafka"}, "supported are memory and sqs"),
+        ({"broker": "kafka"}, "memory and sqs, and sqlite with MQ_URL="),
         ({"region": "eu-west-1"}, "MQ_BROKER=sqs"),
         ({"username": "a", "password": "b"}, "MQ_BROKER=sqs"),
     ],
