@@ -117,6 +117,31 @@ class Bench:
             attempt_id=attempt_id,
         )
 
+    async def woken(
+        self, arrive: Callable[[], Awaitable[None]] | None = None, *, queue: str | None = None
+    ) -> list[RawDelivery]:
+        """Claim that a receive which waits long gets something long before its wait is over.
+
+        Args:
+            arrive: what wakes it, done while it waits; None where that comes by itself.
+            queue: where it waits.
+        """
+        wait_s = min(10.0, self.capabilities.max_wait_s)
+        waiting = asyncio.create_task(self.poll(queue=queue, wait_s=wait_s))
+        before = self.now()
+        if arrive is not None:
+            await self.harness.elapse(0.5)
+            await arrive()
+        got = await waiting
+        claim(bool(got), "something is delivered")
+        self.claim_woken(before, wait_s)
+        return got
+
+    def claim_woken(self, before: float, wait_s: float) -> None:
+        """Claim that what was awaited from ``before`` on came long before ``wait_s`` were over."""
+        took = self.now() - before
+        claim(took < wait_s / 2, f"it wakes at once, not after {took:.3f} of {wait_s} s")
+
     async def take(
         self, count: int, *, queue: str | None = None, lease_s: float = PLENTY_S
     ) -> list[RawDelivery]:

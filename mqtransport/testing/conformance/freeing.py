@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 from mqtransport.broker import QueueOptions
 from mqtransport.errors import StaleReceiptError
 from mqtransport.message import RawDelivery
@@ -166,7 +163,7 @@ class Freeing:
         async def free() -> None:
             await settled(bench.broker.ack(queue, [head.receipt]))
 
-        same((await _woken(bench, queue, free)).body, "a2", "what it wakes with")
+        same((await bench.woken(free, queue=queue))[0].body, "a2", "what it wakes with")
 
     @case
     async def test_a_waiting_receive_wakes_when_a_release_frees_the_group(
@@ -178,7 +175,7 @@ class Freeing:
         async def free() -> None:
             await settled(bench.broker.release(queue, [head.receipt], delay_s=0))
 
-        same((await _woken(bench, queue, free)).body, "a1", "what it wakes with")
+        same((await bench.woken(free, queue=queue))[0].body, "a1", "what it wakes with")
 
     @case
     async def test_a_waiting_receive_wakes_when_the_end_of_a_lease_frees_the_group(
@@ -186,7 +183,7 @@ class Freeing:
     ) -> None:
         """With the head, although others of its group wait too."""
         queue, _ = await _held_head(bench, bench.lease_s)
-        same((await _woken(bench, queue)).body, "a1", "what it wakes with")
+        same((await bench.woken(queue=queue))[0].body, "a1", "what it wakes with")
 
 
 async def _claim_stale(bench: Bench, queue: str, old: RawDelivery) -> None:
@@ -199,20 +196,3 @@ async def _held_head(bench: Bench, lease_s: float) -> tuple[str, RawDelivery]:
     queue = await bench.ordered_queue()
     await put(bench, queue, "a1", "a2")
     return queue, await bench.take_one(queue=queue, lease_s=lease_s)
-
-
-async def _woken(
-    bench: Bench, queue: str, free: Callable[[], Awaitable[None]] | None = None
-) -> RawDelivery:
-    """Claim that a receive which waits long gets the freed group long before its wait is over."""
-    wait_s = min(10.0, bench.capabilities.max_wait_s)
-    waiting = asyncio.create_task(bench.poll(queue=queue, wait_s=wait_s))
-    before = bench.now()
-    if free is not None:
-        await bench.harness.elapse(0.5)
-        await free()
-    got = await waiting
-    claim(bool(got), "something is delivered")
-    took = bench.now() - before
-    claim(took < wait_s / 2, f"it wakes at once, not after {took:.3f} of {wait_s} s")
-    return got[0]
