@@ -38,7 +38,7 @@ class Settings:
         callers: how many callers await sends at a time; of a batch loop, requests.
         concurrency: most handlers at a time.
         pollers: receives at a time, for clients that let one choose; None is what suits them.
-        prefetch: messages fetched ahead of the handlers, for ours; None is none.
+        prefetch: messages fetched ahead of the handlers, for ours.
     """
 
     url: str
@@ -46,7 +46,7 @@ class Settings:
     callers: int
     concurrency: int
     pollers: int | None
-    prefetch: int | None = None
+    prefetch: int = 0
 
 
 class Client(ABC):
@@ -241,7 +241,7 @@ def arguments(variants: tuple[str, ...]) -> tuple[str, Settings, int]:
     parser.add_argument("--callers", type=int, default=100)
     parser.add_argument("--concurrency", type=int, default=10)
     parser.add_argument("--pollers", type=int)
-    parser.add_argument("--prefetch", type=int)
+    parser.add_argument("--prefetch", type=int, default=0)
     given = parser.parse_args()
     settings = Settings(
         os.environ["BENCH_URL"],

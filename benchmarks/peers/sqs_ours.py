@@ -41,7 +41,7 @@ class Ours(Client):
         broker = SQSBroker(**options)
         await broker.connect()
         settings = MQSettings(
-            concurrency=self.settings.concurrency, prefetch=self.settings.prefetch or 0
+            concurrency=self.settings.concurrency, prefetch=self.settings.prefetch
         )
         app = MQApp(broker, settings=settings)
         sending = await app.create_producing_channel(QUEUE)

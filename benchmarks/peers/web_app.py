@@ -27,6 +27,10 @@ CONNECTIONS = 32
 ROUTE = "/orders"
 
 
+async def _nothing(connection: HTTPConnection) -> None:
+    return None
+
+
 def bare() -> FastAPI:
     """Return the application without the plugin."""
     app = FastAPI()
@@ -38,11 +42,8 @@ def depends() -> FastAPI:
     """Return the bare one with a dependency that does nothing: the least that Depends costs."""
     app = FastAPI()
 
-    async def nothing(connection: HTTPConnection) -> None:
-        return None
-
     @app.post(ROUTE, status_code=202)
-    async def place(order: Order, found: Annotated[None, Depends(nothing)]) -> None:
+    async def place(order: Order, found: Annotated[None, Depends(_nothing)]) -> None:
         return None
 
     return app
@@ -52,11 +53,8 @@ def suspends() -> FastAPI:
     """Return the same, whose route lets the loop turn once: the least that waiting costs."""
     app = FastAPI()
 
-    async def nothing(connection: HTTPConnection) -> None:
-        return None
-
     @app.post(ROUTE, status_code=202)
-    async def place(order: Order, found: Annotated[None, Depends(nothing)]) -> None:
+    async def place(order: Order, found: Annotated[None, Depends(_nothing)]) -> None:
         await asyncio.sleep(0)
 
     return app

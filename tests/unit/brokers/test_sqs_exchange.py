@@ -22,6 +22,7 @@ from mqtransport.brokers.sqs.fast import FastPath
 from mqtransport.errors import BrokerError, BrokerUnavailableError
 from mqtransport.message import Outgoing
 from tests.unit.brokers.certificates import make_certificate
+from tests.unit.brokers.listening import Listening, connected
 
 OURS = b"\r\ncontent-length: "
 """Only in the head of our own requests; aiohttp writes it in capitals."""
@@ -36,22 +37,42 @@ def answer(body: bytes = DONE, headers: bytes = b"") -> bytes:
     return b"HTTP/1.1 200 OK\r\n%scontent-length: %d\r\n\r\n%s" % (headers, len(body), body)
 
 
-class Wire:
-    """A server that notes what comes in, and answers byte for byte as it is told."""
+async def confirm(wire: Wire, writer: asyncio.StreamWriter) -> None:
+    writer.write(answer())
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self.context = context
-        self.heads: list[bytes] = []
-        self.connections = 0
+
+async def refuse(wire: Wire, writer: asyncio.StreamWriter) -> None:
+    writer.write(answer(REFUSED))
+
+
+def last(whole: bytes) -> Respond:
+    """Answer so, and close the connection."""
+
+    async def respond(wire: Wire, writer: asyncio.StreamWriter) -> None:
+        writer.write(whole)
+        await writer.drain()
+        writer.close()
+
+    return respond
+
+
+class Wire(Listening):
+    """Answers byte for byte as it is told.
+
+    Attributes:
+        how: how it answers.
+        came: set by each request.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__()
+        self.tls = tls
+        self.how: Respond = confirm
         self.came = asyncio.Event()
-        self.respond: Respond | None = None
-        self.refusal: bytes | None = None
-        self.port = 0
-        self._writers: list[asyncio.StreamWriter] = []
 
     @property
     def url(self) -> str:
-        if self.context is None:
+        if self.tls is None:
             return f"http://127.0.0.1:{self.port}"
         return f"https://localhost:{self.port}"
 
@@ -59,38 +80,9 @@ class Wire:
     def queue(self) -> str:
         return f"{self.url}/000000000000/orders"
 
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[Wire]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.context)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            for writer in self._writers:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        self.connections += 1
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]
-                if self.refusal is not None:
-                    self.heads.append(head)
-                    writer.transport.pause_reading()  # type: ignore[attr-defined]
-                    writer.write(self.refusal)
-                    return
-                await reader.readexactly(int(length))
-                self.heads.append(head)
-                self.came.set()
-                if self.respond is None:
-                    writer.write(answer())
-                else:
-                    await self.respond(self, writer)
+    async def respond(self, writer: asyncio.StreamWriter) -> None:
+        self.came.set()
+        await self.how(self, writer)
 
 
 @pytest.fixture
@@ -100,9 +92,9 @@ async def wire() -> AsyncIterator[Wire]:
 
 
 @contextlib.asynccontextmanager
-async def connected(wire: Wire, **given: Any) -> AsyncIterator[SQSBroker]:
-    options: dict[str, Any] = {"access_key": "key", "secret_key": "secret", "region": "eu-west-1"}
-    async with SQSBroker(endpoint_url=wire.url, **options | given) as broker:
+async def learnt(wire: Wire, **given: Any) -> AsyncIterator[SQSBroker]:
+    """A broker that makes its next request by itself."""
+    async with connected(wire.url, **given) as broker:
         await ack(broker, wire)  # aiobotocore's request
         await ack(broker, wire)  # aiohttp's
         wire.came.clear()
@@ -111,7 +103,7 @@ async def connected(wire: Wire, **given: Any) -> AsyncIterator[SQSBroker]:
 
 @pytest.fixture
 async def broker(wire: Wire) -> AsyncIterator[SQSBroker]:
-    async with connected(wire, timeout_s=2.0) as made:
+    async with learnt(wire, timeout_s=2.0) as made:
         yield made
 
 
@@ -151,8 +143,8 @@ class TestRequests:
             await asyncio.sleep(0)
             writer.write(answer())
 
-        async with connected(wire, control_connections=1) as broker:
-            wire.respond = respond
+        async with learnt(wire, control_connections=1) as broker:
+            wire.how = respond
             results = await asyncio.gather(*(ack(broker, wire) for _ in range(5)))
         assert results == [None] * 5
         assert at_once == [1] * 5
@@ -181,13 +173,8 @@ class TestRequests:
 
         tracing = aiohttp.TraceConfig()
         tracing.on_request_end.append(note)
-        begin = aiohttp.ClientSession.__init__
-
-        def begin_traced(self: Any, *given: Any, **named: Any) -> None:
-            begin(self, *given, trace_configs=[tracing], **named)
-
-        monkeypatch.setattr(aiohttp.ClientSession, "__init__", begin_traced)
-        async with connected(wire) as broker:
+        begin_sessions_with(monkeypatch, trace_configs=[tracing])
+        async with learnt(wire) as broker:
             for _ in range(3):
                 await ack(broker, wire)
         assert len(seen) == len(wire.heads) == 5
@@ -195,13 +182,8 @@ class TestRequests:
     async def test_they_are_aiohttp_s_where_it_adds_headers_that_may_change(
         self, wire: Wire, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        begin = aiohttp.ClientSession.__init__
-
-        def begin_marked(self: Any, *given: Any, **named: Any) -> None:
-            begin(self, *given, headers={"x-mark": "here"}, **named)
-
-        monkeypatch.setattr(aiohttp.ClientSession, "__init__", begin_marked)
-        async with connected(wire) as broker:
+        begin_sessions_with(monkeypatch, headers={"x-mark": "here"})
+        async with learnt(wire) as broker:
             for _ in range(3):
                 await ack(broker, wire)
         assert all(b"x-mark: here" in head and OURS not in head for head in wire.heads)
@@ -215,13 +197,10 @@ class TestAnswers:
             writer.write(answer() + answer())
             await writer.drain()
 
-        async def refuse(wire: Wire, writer: asyncio.StreamWriter) -> None:
-            writer.write(answer(REFUSED))
-
         await ack(broker, wire)
-        wire.respond = twice
+        wire.how = twice
         assert await ack(broker, wire) is None
-        wire.respond = refuse
+        wire.how = refuse
         assert isinstance(await ack(broker, wire), BrokerUnavailableError)
 
     async def test_one_that_comes_in_an_idle_moment_confirms_nothing(
@@ -233,15 +212,12 @@ class TestAnswers:
             held.append(writer)
             writer.write(answer())
 
-        async def refuse(wire: Wire, writer: asyncio.StreamWriter) -> None:
-            writer.write(answer(REFUSED))
-
-        wire.respond = hold
+        wire.how = hold
         assert await ack(broker, wire) is None
         held[0].write(answer())
         await held[0].drain()
         await until_spoiled(broker)
-        wire.respond = refuse
+        wire.how = refuse
         assert isinstance(await ack(broker, wire), BrokerUnavailableError)
         assert wire.connections == 2
 
@@ -257,14 +233,14 @@ class TestAnswers:
             late[0].write(answer())
             writer.write(answer(REFUSED))
 
-        wire.respond = hold
+        wire.how = hold
         waiting = asyncio.create_task(ack(broker, wire))
         async with asyncio.timeout(5):
             await wire.came.wait()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        wire.respond = refuse
+        wire.how = refuse
         assert isinstance(await ack(broker, wire), BrokerUnavailableError)
         assert wire.connections == 2
 
@@ -286,19 +262,14 @@ class TestAnswers:
                 writer.write(whole[at : at + 7])
                 await asyncio.sleep(0)
 
-        wire.respond = respond
+        wire.how = respond
         for _ in range(2):
             assert await ack(broker, wire) is None
 
     async def test_one_without_a_length_ends_with_its_connection(
         self, wire: Wire, broker: SQSBroker
     ) -> None:
-        async def respond(wire: Wire, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + DONE)
-            await writer.drain()
-            writer.close()
-
-        wire.respond = respond
+        wire.how = last(b"HTTP/1.1 200 OK\r\n\r\n" + DONE)
         for _ in range(2):
             assert await ack(broker, wire) is None
 
@@ -307,12 +278,7 @@ class TestAnswers:
         [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", b"\x00\x01 nonsense\r\n\r\n"],
     )
     async def test_half_of_one_is_none(self, wire: Wire, broker: SQSBroker, part: bytes) -> None:
-        async def respond(wire: Wire, writer: asyncio.StreamWriter) -> None:
-            writer.write(part)
-            await writer.drain()
-            writer.close()
-
-        wire.respond = respond
+        wire.how = last(part)
         for _ in range(2):
             with pytest.raises(BrokerUnavailableError) as caught:
                 await ack(broker, wire)
@@ -324,7 +290,7 @@ class TestAnswers:
         async def respond(wire: Wire, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n")
 
-        wire.respond = respond
+        wire.how = respond
         result = await ack(broker, wire)  # without waiting for another
         assert isinstance(result, BrokerUnavailableError)
         assert result.maybe_done
@@ -335,7 +301,7 @@ class TestAnswers:
         async def respond(wire: Wire, writer: asyncio.StreamWriter) -> None:
             writer.write(answer(gzip.compress(DONE), b"content-encoding: gzip\r\n"))
 
-        wire.respond = respond
+        wire.how = respond
         with pytest.raises(BrokerUnavailableError) as caught:
             await ack(broker, wire)
         assert caught.value.maybe_done
@@ -343,12 +309,7 @@ class TestAnswers:
     async def test_a_connection_that_was_closed_meanwhile_fails_no_request(
         self, wire: Wire, broker: SQSBroker
     ) -> None:
-        async def last(wire: Wire, writer: asyncio.StreamWriter) -> None:
-            writer.write(answer())
-            await writer.drain()
-            writer.close()
-
-        wire.respond = last
+        wire.how = last(answer())
         for _ in range(3):
             assert await ack(broker, wire) is None
             await until_spoiled(broker)
@@ -366,7 +327,7 @@ class TestAnswers:
             return made
 
         monkeypatch.setattr(client, "_keep_alive_socket", small)
-        async with connected(wire, control_connections=1, timeout_s=5.0) as broker:
+        async with learnt(wire, control_connections=1, timeout_s=5.0) as broker:
             wire.refusal = answer()  # says yes without a look at it
             await broker.send(wire.queue, [Outgoing("m", "x" * 500_000, {})])
             assert OURS in wire.heads[-1]
@@ -386,8 +347,8 @@ class TestAnswers:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(certificate)
         async with (
-            Wire(context).serving() as wire,
-            connected(wire, control_connections=1, timeout_s=5.0) as broker,
+            Wire(context).serving(context) as wire,
+            learnt(wire, control_connections=1, timeout_s=5.0) as broker,
         ):
             wire.refusal = answer(b"{}").replace(b"200 OK", b"413 Content Too Large")
             with pytest.raises(BrokerUnavailableError, match="413"):
@@ -402,8 +363,8 @@ class TestAnswers:
         async def refuse(wire: Wire, writer: asyncio.StreamWriter) -> None:
             writer.write(answer(b"{}").replace(b"200 OK", b"503 Slow Down"))
 
-        async with connected(wire, control_connections=1) as broker:
-            wire.respond = refuse
+        async with learnt(wire, control_connections=1) as broker:
+            wire.how = refuse
             for _ in range(3):
                 with pytest.raises(BrokerUnavailableError, match="503"):
                     await ack(broker, wire)
@@ -458,13 +419,8 @@ class TestAnotherAiohttp:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        set_params = ResponseHandler.set_response_params
-
-        def needs_timer(self: Any, *, timer: Any, **given: Any) -> None:
-            set_params(self, timer=timer, **given)
-
         caplog.set_level(logging.INFO, "mqtransport")
-        monkeypatch.setattr(ResponseHandler, "set_response_params", needs_timer)
+        want_timers(monkeypatch)
         for _ in range(2):
             assert await ack(broker, wire) is None
         assert len(wire.heads) == 4, "nothing was sent twice"
@@ -480,22 +436,16 @@ class TestAnotherAiohttp:
         async def hold(wire: Wire, writer: asyncio.StreamWriter) -> None:
             held.append(writer)
 
-        set_params = ResponseHandler.set_response_params
-
-        def needs_timer(self: Any, *, timer: Any, **given: Any) -> None:
-            set_params(self, timer=timer, **given)
-
-        keys = {"access_key": "key", "secret_key": "secret", "region": "eu-west-1"}
-        async with SQSBroker(endpoint_url=wire.url, **keys) as broker:  # type: ignore[arg-type]
+        async with connected(wire.url) as broker:
             await ack(broker, wire)
-            wire.respond = hold
+            wire.how = hold
             wire.came.clear()
             earlier = asyncio.create_task(ack(broker, wire))
             async with asyncio.timeout(5):
                 await wire.came.wait()
-            wire.respond = None
+            wire.how = confirm
             await ack(broker, wire)
-            monkeypatch.setattr(ResponseHandler, "set_response_params", needs_timer)
+            want_timers(monkeypatch)
             assert await ack(broker, wire) is None
             held[0].write(answer())
             assert await earlier is None
@@ -523,6 +473,26 @@ class TestAnotherAiohttp:
         assert await ack(broker, wire) is None
         assert OURS not in wire.heads[-1]
         assert len([line for line in caplog.messages if "by aiohttp" in line]) == 1
+
+
+def want_timers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make aiohttp want an argument that our requests do not give; its own give it."""
+    set_params = ResponseHandler.set_response_params
+
+    def needs_timer(self: Any, *, timer: Any, **given: Any) -> None:
+        set_params(self, timer=timer, **given)
+
+    monkeypatch.setattr(ResponseHandler, "set_response_params", needs_timer)
+
+
+def begin_sessions_with(monkeypatch: pytest.MonkeyPatch, **more: Any) -> None:
+    """Have aiohttp's sessions begin with more arguments, as whoever instruments them does."""
+    begin = aiohttp.ClientSession.__init__
+
+    def begin_so(self: Any, *given: Any, **named: Any) -> None:
+        begin(self, *given, **more, **named)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", begin_so)
 
 
 def fast_path_of(broker: SQSBroker) -> FastPath:

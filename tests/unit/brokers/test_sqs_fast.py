@@ -24,60 +24,32 @@ from mqtransport.clock import SystemClock
 from mqtransport.errors import BrokerUnavailableError
 from mqtransport.message import Outgoing
 from tests.unit.brokers.certificates import make_certificate
+from tests.unit.brokers.listening import Listening, connected
 
 BY_AIOBOTOCORE = b"amz-sdk-invocation-id"
 PATHS = pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "aiobotocore"])
 
 
-class Listener:
-    """An HTTP server that notes the head of each request and gives one answer to all."""
+class Listener(Listening):
+    """Gives one answer to all."""
 
     def __init__(self) -> None:
-        self.heads: list[bytes] = []
+        super().__init__()
         self.status = b"200 OK"
         self.headers = b""
         self.body = b"{}"
-        self.port = 0
-        self._writers: list[asyncio.StreamWriter] = []
 
-    @contextlib.asynccontextmanager
-    async def serving(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Listener]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            for writer in self._writers:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]
-                await reader.readexactly(int(length))
-                self.heads.append(head)
-                writer.write(
-                    b"HTTP/1.1 %s\r\nx-amzn-requestid: r\r\n%scontent-length: %d\r\n\r\n%s"
-                    % (self.status, self.headers, len(self.body), self.body)
-                )
+    async def respond(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b"HTTP/1.1 %s\r\nx-amzn-requestid: r\r\n%scontent-length: %d\r\n\r\n%s"
+            % (self.status, self.headers, len(self.body), self.body)
+        )
 
 
 @pytest.fixture
 async def listener() -> AsyncIterator[Listener]:
     async with Listener().serving() as started:
         yield started
-
-
-@contextlib.asynccontextmanager
-async def connected(url: str, **given: Any) -> AsyncIterator[SQSBroker]:
-    options: dict[str, Any] = {"access_key": "key", "secret_key": "secret", "region": "eu-west-1"}
-    async with SQSBroker(endpoint_url=url, **options | given) as broker:
-        yield broker
 
 
 async def call_each_hot_verb(broker: SQSBroker, queue: str) -> None:
