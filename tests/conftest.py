@@ -1,5 +1,9 @@
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+from mqtransport.testing.ports import hold_port
 
 # Their asserts are plain statements, which `python -O` leaves out unless pytest rewrites them.
 pytest.register_assert_rewrite(
@@ -26,6 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def full(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture
+def closed_url() -> Iterator[str]:
+    """A URL whose port refuses connects, and that nobody else is given while the test runs."""
+    with hold_port("127.0.0.1", 0) as held:
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")

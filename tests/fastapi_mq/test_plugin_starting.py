@@ -172,8 +172,8 @@ def on_sqs(url: str, **settings: Any) -> FastAPI:
     return app
 
 
-async def test_sqs_unreachable_names_broker_queue_and_setting(free_tcp_port: int) -> None:
-    text = str(await failed_start(on_sqs(f"http://127.0.0.1:{free_tcp_port}"), within_s=10))
+async def test_sqs_unreachable_names_broker_queue_and_setting(closed_url: str) -> None:
+    text = str(await failed_start(on_sqs(closed_url), within_s=10))
     for word in ("SQS", "'orders'", "MQ_URL"):
         assert word in text
     assert "secret" not in text

@@ -1,7 +1,6 @@
 """Processes of our own: started with this interpreter and its flags, ended by pid."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,12 +22,6 @@ def clean_environment(**more: str) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith(("MQ_", "AWS_"))
     }
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -159,11 +159,11 @@ def test_sigterm_lets_a_running_handler_finish_and_exits_well(tmp_path: Path) ->
 
 
 def test_a_broker_that_refuses_fails_the_start_and_is_named(
-    tmp_path: Path, free_tcp_port: int
+    tmp_path: Path, closed_url: str
 ) -> None:
     settings = {
         "MQ_BROKER": "sqs",
-        "MQ_URL": f"http://127.0.0.1:{free_tcp_port}",
+        "MQ_URL": closed_url,
         "MQ_REGION": "eu-west-1",
         "MQ_USERNAME": "AKIAIOSFODNN7EXAMPLE",
         "MQ_PASSWORD": "canary-of-a-secret",

@@ -10,10 +10,13 @@ from functools import partial
 from types import TracebackType
 from urllib.parse import urlsplit
 
+from ..ports import hold_port
 from ..sqs_double.thread import LoopBound, in_thread, on_loop
 from .link import END_TIMEOUT_S, Link
 from .modes import BY_NAME, Mode, ModeName
 from .rules import Met, Rule
+
+_BACKLOG = 1_024
 
 
 class FaultProxy(LoopBound):
@@ -47,6 +50,7 @@ class FaultProxy(LoopBound):
         self.log: list[Met] = []
         self._address = (host, port)
         self._listener: socket.socket | None = None
+        self._held: socket.socket | None = None
         self._rules: list[Rule] = []
         self._links: dict[Link, asyncio.Task[None]] = {}
         self._failures: list[BaseException] = []
@@ -74,7 +78,10 @@ class FaultProxy(LoopBound):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.refuse()
+        self._cut()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
         tasks = list(self._links.values())
         if tasks:
             _, hanging = await asyncio.wait(tasks, timeout=END_TIMEOUT_S)
@@ -141,25 +148,35 @@ class FaultProxy(LoopBound):
     @on_loop
     def refuse(self) -> None:
         """Stop listening and reset every connection: from now on connects are refused."""
-        if self._listener is not None and self._loop is not None:
-            self._loop.remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
-        for link in list(self._links):
-            link.drop()
+        if self._cut():
+            # Bound, but not listening: nobody else can get the port before we are back.
+            self._held = hold_port(*self._address)
 
     @on_loop
     def accept(self) -> None:
         """Listen, again on the same port.
 
         Raises:
-            OSError: somebody else took the port meanwhile.
+            OSError: somebody else has the port that was asked for.
         """
         if self._listener is None and self._loop is not None:
-            self._listener = socket.create_server(self._address, backlog=1_024)
-            self._listener.setblocking(False)
-            self._address = (self._address[0], self._listener.getsockname()[1])
-            self._loop.add_reader(self._listener, self._on_connect, self._loop, self._listener)
+            listener = self._held or hold_port(*self._address)
+            self._held = None
+            self._listener = listener
+            listener.setblocking(False)
+            listener.listen(_BACKLOG)
+            self._address = (self._address[0], listener.getsockname()[1])
+            self._loop.add_reader(listener, self._on_connect, self._loop, listener)
+
+    def _cut(self) -> bool:
+        """Stop listening and reset every connection; return whether it listened."""
+        listener, self._listener = self._listener, None
+        if listener is not None and self._loop is not None:
+            self._loop.remove_reader(listener)
+            listener.close()
+        for link in list(self._links):
+            link.drop()
+        return listener is not None
 
     def _on_connect(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
         try:

@@ -17,6 +17,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from ..ports import hold_port
 from .errors import SQSError
 
 CONTENT_TYPE = "application/x-amz-json-1.0"
@@ -49,7 +50,7 @@ class Endpoint:
         self._access_key = access_key
         self._cancel_gone = cancel_gone
         self._runner: web.ServerRunner | None = None
-        self._listener: socket.socket | None = None
+        self._held: socket.socket | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port."""
@@ -61,8 +62,8 @@ class Endpoint:
         )
         self._runner = runner = web.ServerRunner(server, shutdown_timeout=_END_TIMEOUT_S)
         await runner.setup()
-        listener = self._listener or _bind(host, port)
-        self._listener = None
+        listener = self._held or hold_port(host, port)
+        self._held = None
         await web.SockSite(runner, listener, backlog=_BACKLOG).start()
         bound: int = runner.addresses[0][1]
         return bound
@@ -85,7 +86,7 @@ class Endpoint:
         for site in list(runner.sites):
             await site.stop()
         # Bound, but not listening: nobody else can get the port before we are back.
-        self._listener = _bind(host, port)
+        self._held = hold_port(host, port)
         for connection in runner.server.connections if runner.server else ():
             _reset(connection.transport)
         cut()
@@ -93,9 +94,9 @@ class Endpoint:
 
     async def aclose(self) -> None:
         """Stop listening and end every connection."""
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        if self._held is not None:
+            self._held.close()
+            self._held = None
         if self._runner is not None:
             await self._end(self._runner)
 
@@ -121,19 +122,6 @@ class Endpoint:
         if found.group(1) != wanted:
             text = "The security token included in the request is invalid."
             raise SQSError("InvalidClientTokenId", text)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        # As asyncio does: connections that linger from before must not keep us from the port.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _reset(transport: asyncio.BaseTransport | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -604,10 +603,8 @@ async def test_no_secret_and_no_body_is_ever_shown(
     assert not [text for text in shown if "CANARY" in text or "000000000000" in text]
 
 
-async def test_a_port_that_nobody_listens_on_fails_fast():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    async with connected(f"http://127.0.0.1:{port}") as broker:
+async def test_a_port_that_nobody_listens_on_fails_fast(closed_url):
+    async with connected(closed_url) as broker:
         error = await failure(broker.ping([]))
     assert type(error) is BrokerUnavailableError
     assert not isinstance(error, AccessDeniedError)

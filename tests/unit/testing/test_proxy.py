@@ -279,6 +279,23 @@ async def test_refuse_drops_open_connections_and_refuses_new_ones_until_accept(d
     assert proxy.calls["SendMessage"] == 1
 
 
+async def test_while_it_refuses_nobody_else_gets_its_port(proxy, sqs):
+    host, port = proxy.url.removeprefix("http://").split(":")
+    proxy.refuse()
+    with pytest.raises(OSError, match="in use"):
+        await asyncio.start_server(lambda *_: None, host, int(port), reuse_address=False)
+    proxy.accept()
+    await sqs.list_queues()
+
+
+async def test_a_proxy_may_end_while_it_refuses(double):
+    async with FaultProxy(double.url) as proxy:
+        port = int(proxy.url.rsplit(":", 1)[1])
+        proxy.refuse()
+    async with FaultProxy(double.url, port=port) as proxy, client_of(proxy.url) as sqs:
+        await sqs.list_queues()
+
+
 async def test_refuse_and_accept_twice_do_no_harm(proxy, sqs):
     proxy.refuse()
     proxy.refuse()
