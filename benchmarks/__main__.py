@@ -12,29 +12,32 @@ from pathlib import Path
 
 from benchmarks import page
 from benchmarks.report import bars_table
-from benchmarks.runs import Plan
+from benchmarks.runs import FAILED, Plan
 from benchmarks.suites import NAMES, suite
 
 
 def main() -> int:
-    """Run what the command line says; return the exit status."""
+    """Run what the command line says; return the exit status: 1 if a way failed."""
     chosen = arguments()
     if chosen.quick:
         from benchmarks import quick
 
         return quick.main()
+    failed = False
     if not chosen.report:
         plan = Plan(chosen.runs, chosen.count, chosen.full)
         for name in chosen.suites:
             print(f"{name}:", file=sys.stderr)
-            page.keep(chosen.output, name, plan, suite(name).measure(plan))
+            measured = suite(name).measure(plan)
+            page.keep(chosen.output, name, plan, measured)
+            failed |= FAILED in measured.skipped.values()
     page.write(chosen.output)
     found = [one for name, one in page.sections(chosen.output).items() if name in chosen.suites]
     for one in found:
         print(page.section_text(one), end="\n\n")
     bars = [bar for one in found for bar in one.bars]
     print(bars_table(bars).markdown())
-    return 0
+    return 1 if failed else 0
 
 
 def arguments() -> argparse.Namespace:

@@ -13,6 +13,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.environments import ROOT, TOOLS, UnavailableError
 from benchmarks.report import Plot, Section, bars_table, skipped_text
@@ -37,9 +38,23 @@ def keep(folder: Path, name: str, plan: Plan, measured: Measured) -> None:
 
 
 def machine() -> str:
-    """Return what the figures depend on: the date, the system, the Python."""
+    """Return what the figures depend on: the date, the code, the system, the Python."""
     today = datetime.now(UTC).date().isoformat()
-    return f"{today}, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return f"{today}, {_commit()}, {system}"
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "--short", "HEAD")
+    if not commit:
+        return "no commit known"
+    measured = git("status", "--porcelain", "--", "mqtransport", "fastapi_mq", "benchmarks")
+    return f"commit {commit}" + (" with changes" if measured else "")
 
 
 def sections(folder: Path) -> dict[str, Section]:
@@ -53,28 +68,38 @@ def sections(folder: Path) -> dict[str, Section]:
     return found
 
 
-def section(name: str, measured: Measured, kept: dict[str, object] | None = None) -> Section:
+def section(name: str, measured: Measured, kept: dict[str, Any] | None = None) -> Section:
     """Return a suite's section, with what was skipped and when it was measured."""
     made = suite(name).report(measured)
     parts = [made.text, skipped_text(measured.skipped)]
     if kept is not None:
-        parts.append(f"{len(measured.rounds)} rounds; {kept['machine']}.")
+        parts.append(_size_text(len(measured.rounds), kept["plan"]) + f"; {kept['machine']}.")
     text = "\n\n".join(part for part in parts if part)
     return Section(made.title, text, made.tables, made.plots, made.bars)
 
 
-def write(folder: Path) -> None:
-    """Write the page and its plots from all measurements in the folder."""
+def _size_text(rounds: int, plan: Any) -> str:
+    text = f"{rounds} rounds"
+    count, usual = plan["count"], Plan().count
+    return text if count == usual else f"{text} of {count:,} messages, not {usual:,}"
+
+
+def text(folder: Path) -> str:
+    """Return the page, made from all measurements in the folder."""
     found = sections(folder)
     parts = [INTRODUCTION.read_text("utf-8").rstrip()]
     bars = [bar for one in found.values() for bar in one.bars]
     if bars:
         parts += ["## Bars", bars_table(bars).markdown(), MISSED.read_text("utf-8").rstrip()]
-    for one in found.values():
-        parts.append(section_text(one))
+    parts += [section_text(one) for one in found.values()]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(folder: Path) -> None:
+    """Write the page and its plots from all measurements in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "README.md").write_text("\n\n".join(parts) + "\n", "utf-8")
-    draw(folder, [plot for one in found.values() for plot in one.plots])
+    (folder / "README.md").write_text(text(folder), "utf-8")
+    draw(folder, [plot for one in sections(folder).values() for plot in one.plots])
 
 
 def section_text(one: Section) -> str:

@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 from benchmarks.measuring import Result
 from benchmarks.runs import Way, run_now
 from benchmarks.stub_control import started
-from benchmarks.suites.sqs import SQS, part, requests_to_consume, requests_to_send, total_requests
+from benchmarks.suites.sqs import (
+    SQS,
+    part,
+    polls_per_minute,
+    requests,
+    requests_beside_sends,
+    requests_to_send,
+    total_requests,
+)
 from benchmarks.suites.sqs import way as sqs_way
 
 
@@ -45,25 +53,22 @@ def _ours(measurement: str, count: int, callers: int | None = None) -> Way:
     return replace(made, environment=None)  # the project's own, as it is
 
 
-def _all(result: Result) -> float:
-    return float(sum(result["requests"].values()))
-
-
 LIMITS = (
     Limit("full queue, requests per message", _ours("full_queue", 2000), total_requests, 0.31),
     Limit(
         "sends per message at 20 callers",
         _ours("full_queue", 1000, callers=20),
         part("produce", requests_to_send),
-        0.15,
+        0.12,  # the limit of the page is 0.15; what is found is 0.10
     ),
     Limit(
         "trickle, requests of the consumer per message",
         _ours("trickle", 300),
-        requests_to_consume,
+        requests_beside_sends,
         1.2,
     ),
-    Limit("idle, requests between polls", _ours("idle", 3), _all, 0),
+    Limit("idle, requests between polls", _ours("idle", 3), requests, 0),
+    Limit("idle, open polls a minute", _ours("idle", 1), polls_per_minute, 3),
 )
 
 

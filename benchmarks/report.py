@@ -66,6 +66,17 @@ def compared(rounds: Sequence[Round], ours: str, theirs: str, figure: Figure) ->
     return paired(rounds, ours, theirs, figure) if ran(rounds, ours, theirs) else None
 
 
+def compared_text(rounds: Sequence[Round], ours: str, theirs: str, figure: Figure) -> str:
+    """Return what :func:`compared` does as text, empty where one of the two was left out."""
+    found = compared(rounds, ours, theirs, figure)
+    return "" if found is None else shown(found)
+
+
+def of_ran(rounds: Sequence[Round], way: str, figure: Figure) -> Spread | None:
+    """Return what :func:`of` does, or None where the way was left out."""
+    return of(rounds, way, figure) if ran(rounds, way) else None
+
+
 def cpu_us_per_message(result: Result) -> float:
     """Return the CPU microseconds per message."""
     return float(result["cpu_us"]) / float(result["messages"])

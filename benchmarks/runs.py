@@ -17,6 +17,9 @@ from benchmarks.measuring import Result
 Round = dict[str, Result]
 """The results of one round, by the way's name."""
 
+FAILED = "its run failed"
+"""Why a way is left out that could be run, but failed."""
+
 Runner = Callable[["Way"], Result]
 
 
@@ -103,7 +106,7 @@ def interleave(ways: Iterable[Way], runs: int, run_one: Runner | None = None) ->
                 results[way.name] = (run_one or run)(way)
             except RunFailedError as error:
                 print(error, file=sys.stderr)
-                skipped[way.name] = "its run failed"
+                skipped[way.name] = FAILED
                 for one in rounds:
                     one.pop(way.name, None)
     return Measured(rounds, skipped)
@@ -126,7 +129,7 @@ def run_now(way: Way, *, timeout_s: float = 600) -> Result:
         RunFailedError: it did not end well within the timeout.
     """
     command = [str(_python_of(way)), "-m", way.module, *way.arguments]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **way.variables}
+    variables = {**_neutral_variables(), "PYTHONPATH": str(ROOT), **way.variables}
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout_s
@@ -140,6 +143,11 @@ def run_now(way: Way, *, timeout_s: float = 600) -> Result:
     except (IndexError, ValueError):
         why = f"its last line is no result: {done.stdout[-500:]}"
     raise RunFailedError(f"{way.name} ({' '.join(command[1:])}): {why}")
+
+
+def _neutral_variables() -> dict[str, str]:
+    """Return the environment without what would choose a broker, or how it is used."""
+    return {name: at for name, at in os.environ.items() if not name.startswith(("MQ_", "AWS_"))}
 
 
 def _python_of(way: Way) -> Path:

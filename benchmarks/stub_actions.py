@@ -206,7 +206,9 @@ class Server:
     def _address(self, action: str, name: str) -> Parameters:
         if action == "CreateQueue":
             self._queues.setdefault(name, Queue(name))
-        return {"QueueUrl": f"{self.url}/{ACCOUNT}/{self._queue(name).name}"}
+        queue = self._queue(name)
+        queue.requests[action] += 1
+        return {"QueueUrl": f"{self.url}/{ACCOUNT}/{queue.name}"}
 
     def _queue(self, name: str) -> Queue:
         if (queue := self._queues.get(name)) is None:
@@ -221,8 +223,9 @@ class Server:
             ends.clear()
 
     def _stats(self, queue: Queue) -> Parameters:
+        waits_s = [one.parameters["WaitTimeSeconds"] for one in self._polls[queue.name]]
         counts = {"depth": queue.depth, "in_flight": queue.in_flight}
-        return {"requests": dict(queue.requests), **counts}
+        return {"requests": dict(queue.requests), "waits_s": waits_s, **counts}
 
 
 def _delivery(message: Message, with_attributes: bool, system: list[str] | tuple[()]) -> Parameters:

@@ -194,7 +194,8 @@ async def idle(client: Client, handled: Handled, control: Control, count: int) -
     control.reset()
     meter = Meter()
     await asyncio.sleep(count)
-    return meter.stop(0, requests=control.stats()["requests"])
+    stats = control.stats()
+    return meter.stop(0, requests=stats["requests"], waits_s=stats["waits_s"])
 
 
 MEASUREMENTS = {one.__name__: one for one in (full_queue, sends, lone, trickle, idle)}

@@ -1,6 +1,6 @@
 """taskiq on taskiq-aio-sqs.
 
-Variants: ``default``; ``tuned``, with ``max_number_of_messages=10``.
+Variants: ``default``; ``tuned``, which receives ten at a time and polls for 20 s.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from benchmarks.message import Order
 from benchmarks.peers.sqs_driving import QUEUE, Client, by_callers, main
 
 VARIANTS = ("default", "tuned")
+TUNED = {"max_number_of_messages": 10, "wait_time_seconds": 20}
 
 
 class Taskiq(Client):
@@ -30,7 +31,7 @@ class Taskiq(Client):
             region_name="us-east-1",
             aws_access_key_id="any",
             aws_secret_access_key="any",
-            max_number_of_messages=10 if self.settings.variant == "tuned" else 1,
+            **(TUNED if self.settings.variant == "tuned" else {}),
         )
         handle = self.handle
 

@@ -20,12 +20,11 @@ from benchmarks.report import (
     Spread,
     Table,
     compared,
+    compared_text,
     cpu_us_per_message,
     messages_per_s,
     of,
-    paired,
     ran,
-    shown,
 )
 from benchmarks.runs import Measured, Plan, Round, Way, interleave
 
@@ -142,7 +141,7 @@ def _table(rounds: Sequence[Round], mode: str) -> Table:
         for part, rate in (("put", PUT), ("take", TAKE)):
             row += [
                 of(rounds, named(name, mode), rate).text(),
-                shown(paired(rounds, ours, named(name, mode), rate)) if ran(rounds, ours) else "",
+                compared_text(rounds, ours, named(name, mode), rate),
                 of(rounds, named(name, mode), half(part, cpu_us_per_message)).text(".1f"),
             ]
         rows.append(row)

@@ -20,12 +20,11 @@ from benchmarks.report import (
     Spread,
     Table,
     compared,
+    compared_text,
     cpu_us_per_message,
     messages_per_s,
     of,
-    paired,
     ran,
-    shown,
     spread,
 )
 from benchmarks.runs import Measured, Plan, Round, Way, interleave
@@ -149,7 +148,7 @@ def _table(rounds: Sequence[Round], names: Sequence[str]) -> Table:
             name,
             of(rounds, name, messages_per_s).text(),
             of(rounds, name, cpu_us_per_message).text(),
-            shown(paired(rounds, name, BARE, cpu_us_per_message)) if ran(rounds, BARE) else "",
+            compared_text(rounds, name, BARE, cpu_us_per_message),
             f"{of(rounds, name, requests_to_send).median:.2f}",
             f"{of(rounds, name, lambda one: one['peak_bytes'] / 2**20).median:.0f}",
         ]

@@ -20,14 +20,23 @@ from benchmarks.report import (
     Table,
     apart,
     compared,
+    compared_text,
     messages_per_s,
     of,
-    paired,
     ran,
-    shown,
 )
 from benchmarks.runs import Measured, Plan, Round, Way, interleave
-from benchmarks.suites.sqs import NEWER, OURS, RAW, SQS, TASKIQ, at_stub, part, way
+from benchmarks.suites.sqs import (
+    NEWER,
+    OURS,
+    RAW,
+    SQS,
+    TASKIQ,
+    TASKIQ_TUNED,
+    at_stub,
+    part,
+    way,
+)
 
 LATENCY_MS = 10
 FREE = "mqtransport, 10 polls"
@@ -36,7 +45,6 @@ RAW_WIDE = "aiobotocore, batch loop, 8 in flight, 10 polls"
 LONE = "mqtransport, a lone send"
 RAW_LONE = "aiobotocore, a lone send_message"
 FANFERRO = "fanferro (newer Python)"
-TASKIQ_TUNED = "taskiq-aio-sqs, max_number_of_messages=10"
 
 
 def ways(count: int) -> list[Way]:
@@ -72,16 +80,17 @@ def report(measured: Measured) -> Section:
             [
                 name,
                 of(rounds, name, produced).text(),
-                shown(paired(rounds, name, RAW, produced)),
+                compared_text(rounds, name, RAW, produced),
                 of(rounds, name, consumed).text(),
-                shown(paired(rounds, name, RAW, consumed)),
+                compared_text(rounds, name, RAW, consumed),
             ]
             for name in names
         ],
     )
+    waited = [name for name in (LONE, RAW_LONE) if ran(rounds, name)]
     lone = Table(
         ["", "ms until it is confirmed"],
-        [[name, of(rounds, name, wait_ms).text(".2f")] for name in (LONE, RAW_LONE)],
+        [[name, of(rounds, name, wait_ms).text(".2f")] for name in waited],
     )
     plot = Plot(
         "latency_consume",

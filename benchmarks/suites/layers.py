@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from benchmarks.environments import Environment
 from benchmarks.measuring import Result
-from benchmarks.report import Section, Table, of, paired, shown
+from benchmarks.report import Section, Table, compared_text, of
 from benchmarks.runs import Measured, Plan, Way, interleave
 from benchmarks.suites.sqs import NEWER, SQS, at_stub
 
@@ -43,7 +43,7 @@ def report(measured: Measured) -> Section:
             of(rounds, name, _send_us).text(".1f"),
             of(rounds, name, _take_us).text(".1f"),
             of(rounds, name, _all_us).text(".1f"),
-            shown(paired(rounds, name, _floor(name), _all_us)),
+            compared_text(rounds, name, _floor(name), _all_us),
         ]
         for name in rounds[0]
     ]

@@ -1,8 +1,8 @@
 """Queues within one process, from a model to its handler: 100 callers, each send awaited.
 
-``asyncio.Queue`` is the floor: JSON texts in a queue and 10 tasks that take from it, no leases, no
-retries, nothing to settle. taskiq's in-memory broker has no queue either: it starts a task per
-message. fanferro's needs Python 3.12, so it is beside ours on that Python.
+``asyncio.Queue`` is the floor: one producer that puts JSON texts into it, and 10 tasks that take
+from it; no leases, no retries, nothing to settle. taskiq's in-memory broker has no queue either: it
+starts a task per message. fanferro's needs Python 3.12, so it is beside ours on that Python.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from benchmarks.report import (
     Spread,
     Table,
     compared,
+    compared_text,
     cpu_us_per_message,
     messages_per_s,
     of,
-    paired,
-    ran,
-    shown,
 )
 from benchmarks.runs import Measured, Plan, Round, Way, interleave
 
@@ -107,9 +105,7 @@ def _table(rounds: Sequence[Round], names: Sequence[str]) -> Table:
                 name,
                 of(rounds, name, messages_per_s).text(),
                 of(rounds, name, cpu_us_per_message).text(".1f"),
-                shown(paired(rounds, name, floor, cpu_us_per_message))
-                if ran(rounds, floor)
-                else "",
+                compared_text(rounds, name, floor, cpu_us_per_message),
                 f"{of(rounds, name, lambda one: one['peak_bytes'] / 2**20).median:.0f}",
             ]
         )

@@ -31,6 +31,7 @@ SLOW = "mqtransport, without fast path"
 RAW = "aiobotocore, batch loop"
 TUNED = "aiobotocore, batch loop, tuned"
 SINGLE = "aiobotocore, one by one"
+TASKIQ_TUNED = "taskiq-aio-sqs, ten a receive, 20 s polls"
 
 
 def way(
@@ -96,24 +97,35 @@ def total_cpu_us(result: Result) -> float:
 
 def total_requests(result: Result) -> float:
     """Return the requests per message, produced and consumed."""
-    return requests_to_send(result["produce"]) + requests_to_consume(result["consume"])
+    consumed = result["consume"]
+    return requests_to_send(result["produce"]) + requests(consumed) / float(consumed["messages"])
 
 
 def requests_to_send(result: Result) -> float:
-    """Return the sends per message; what an idle consumer polls meanwhile is not one."""
-    made = result["requests"]
-    return float(sum(made.get(one, 0) for one in SENDS)) / float(result["messages"])
+    """Return the requests per message while sending; an idle consumer's polls are not counted."""
+    return _without(result, ("ReceiveMessage",)) / float(result["messages"])
 
 
-def requests_to_consume(result: Result) -> float:
+def requests_beside_sends(result: Result) -> float:
     """Return the requests per message that are no sends."""
+    return _without(result, ("SendMessage", "SendMessageBatch")) / float(result["messages"])
+
+
+def requests(result: Result) -> float:
+    """Return all requests."""
+    return _without(result, ())
+
+
+def polls_per_minute(result: Result) -> float:
+    """Return how often the polls that are open on an empty queue are made anew."""
+    return float(sum(60 / wait_s for wait_s in result["waits_s"]))
+
+
+def _without(result: Result, left_out: tuple[str, ...]) -> float:
     made = result["requests"]
-    return float(sum(made[one] for one in made if one not in SENDS)) / float(result["messages"])
+    return float(sum(made[one] for one in made if one not in left_out))
 
 
 def peak_mib(result: Result) -> float:
     """Return the peak memory of the process in MiB."""
     return float(result["peak_bytes"]) / 2**20
-
-
-SENDS = ("SendMessage", "SendMessageBatch")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.report import Section, Table, of, paired, shown
+from benchmarks.report import Section, Table, compared_text, of
 from benchmarks.runs import Measured, Plan, interleave
 from benchmarks.suites.sqs import (
     NEWER,
@@ -40,7 +40,7 @@ def report(measured: Measured) -> Section:
         [
             name,
             of(rounds, name, total_cpu_us).text(),
-            shown(paired(rounds, name, RAW, total_cpu_us)),
+            compared_text(rounds, name, RAW, total_cpu_us),
             f"{of(rounds, name, total_requests).median:.2f}",
         ]
         for name in rounds[0]

@@ -6,7 +6,7 @@ Counted are the consumer's requests, which SQS bills, and the time from the send
 from __future__ import annotations
 
 from benchmarks.measuring import Result
-from benchmarks.report import Bar, Plot, Section, Table, of
+from benchmarks.report import Bar, Plot, Section, Table, of, of_ran
 from benchmarks.runs import Measured, Plan, interleave
 from benchmarks.suites.sqs import (
     NEWER,
@@ -14,9 +14,10 @@ from benchmarks.suites.sqs import (
     RAW,
     SQS,
     TASKIQ,
+    TASKIQ_TUNED,
     TOMODACHI,
     at_stub,
-    requests_to_consume,
+    requests_beside_sends,
     way,
 )
 
@@ -31,7 +32,7 @@ def measure(plan: Plan) -> Measured:
         way(OURS, "ours", "trickle", SQS, count),
         way(RAW, "raw", "trickle", SQS, count),
         way("fanferro (newer Python)", "fanferro", "trickle", NEWER, count),
-        way("taskiq-aio-sqs", "taskiq", "trickle", TASKIQ, count, "tuned"),
+        way(TASKIQ_TUNED, "taskiq", "trickle", TASKIQ, count, "tuned"),
         way("tomodachi", "tomodachi", "trickle", TOMODACHI, count),
     ]
     return interleave(ways, plan.runs, at_stub())
@@ -44,7 +45,7 @@ def report(measured: Measured) -> Section:
     rows = [
         [
             name,
-            of(rounds, name, requests_to_consume).text(".2f"),
+            of(rounds, name, requests_beside_sends).text(".2f"),
             of(rounds, name, delay_ms).text(".1f"),
         ]
         for name in names
@@ -53,9 +54,9 @@ def report(measured: Measured) -> Section:
         "trickle_requests",
         "A calm queue: the consumer's requests per message",
         "requests (median, smallest to largest)",
-        [(name, of(rounds, name, requests_to_consume)) for name in names],
+        [(name, of(rounds, name, requests_beside_sends)) for name in names],
     )
-    found = of(rounds, OURS, requests_to_consume)
+    found = of_ran(rounds, OURS, requests_beside_sends)
     return Section(
         "SQS: a trickle",
         __doc__ or "",

@@ -1,9 +1,6 @@
 """The reports of the suites that need no SQS, from made-up measurements."""
 
-from types import ModuleType
 from typing import Any
-
-import pytest
 
 from benchmarks.report import Section
 from benchmarks.runs import Measured
@@ -67,18 +64,3 @@ def test_embedded_compares_rates_in_the_mode_of_each_limit() -> None:
 
 def test_embedded_always_measures_at_the_depth_of_its_limits() -> None:
     assert {way.arguments[2] for way in embedded.ways()} == {"5000"}
-
-
-@pytest.mark.parametrize("suite", [embedded, fastapi, memory])
-def test_ways_that_could_not_be_run_are_left_out(suite: ModuleType) -> None:
-    names = [way.name for way in (suite.ways() if suite is embedded else suite.ways(100))]
-    whole = {
-        name: {**used(cost), "put": used(cost), "take": used(cost)}
-        for cost, name in enumerate(names, start=1)
-    }
-    for name in names:
-        rounds = [dict(whole)]
-        del rounds[0][name]
-        section = suite.report(Measured(rounds, {name: "its run failed"}))
-        assert sum(len(table.rows) for table in section.tables) == len(names) - 1
-        assert all(bar.found is not None or bar.verdict == "not measured" for bar in section.bars)

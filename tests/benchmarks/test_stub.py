@@ -123,11 +123,9 @@ async def test_a_client_sends_receives_and_deletes(sqs: tuple[Any, Control]) -> 
     entries = [{"Id": "0", "ReceiptHandle": received["ReceiptHandle"]}]
     await client.delete_message_batch(QueueUrl=url, Entries=entries)
     stats = control.wait()
-    assert stats == {
-        "requests": {"ReceiveMessage": 1, "SendMessage": 1, "DeleteMessageBatch": 1},
-        "depth": 0,
-        "in_flight": 0,
-    }
+    kinds = ("CreateQueue", "GetQueueUrl", "ReceiveMessage", "SendMessage", "DeleteMessageBatch")
+    counted = dict.fromkeys(kinds, 1)
+    assert stats == {"requests": counted, "waits_s": [], "depth": 0, "in_flight": 0}
     with pytest.raises(ClientError, match="there is no queue missing"):
         await client.get_queue_url(QueueName="missing")
 
@@ -144,3 +142,17 @@ async def test_a_poll_whose_client_is_gone_takes_no_message(sqs: tuple[Any, Cont
     await client.send_message(QueueUrl=url, MessageBody="{}")
     told = await client.receive_message(QueueUrl=url, WaitTimeSeconds=5)
     assert len(told["Messages"]) == 1
+
+
+@pytest.mark.process
+async def test_polls_that_are_open_are_told_with_how_long_they_wait(
+    sqs: tuple[Any, Control],
+) -> None:
+    client, control = sqs
+    url = (await client.get_queue_url(QueueName=QUEUE))["QueueUrl"]
+    poll = asyncio.create_task(client.receive_message(QueueUrl=url, WaitTimeSeconds=20))
+    await begun(control)
+    assert control.stats()["waits_s"] == [20]
+    await client.send_message(QueueUrl=url, MessageBody="{}")
+    await asyncio.wait_for(poll, 10)
+    assert control.stats()["waits_s"] == []
