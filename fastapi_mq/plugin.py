@@ -292,7 +292,8 @@ class FastMQ:
         if name in consumed.consumers:
             raise UsageError(
                 f"queue {queue!r} has a consumer for messages named {name!r} already; one "
-                f"consumer handles one kind of message"
+                f"consumer handles one kind of message: give other ones a name= of their own, or "
+                f"do all of it in one handler"
             )
         consumed.merge(queue, dead_letter=dead_letter, concurrency=concurrency, retry=retry)
         consumed.consumers[name] = source

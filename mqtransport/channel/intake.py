@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 DONE = (Outcome.ACKED, Outcome.DEAD_LETTERED)
 
+_LATE_S = 1.0
+"""The end of a lease is noticed at once, unless nothing could run at the time."""
+
+_STOOD_STILL = (
+    "; that was noticed %.0f s late: the event loop was blocked, or the process was stopped. A "
+    "handler that blocks belongs in a plain def, which runs on a thread"
+)
+
 
 class Intake:
     """Takes deliveries of one channel in and sees each to its outcome.
@@ -139,11 +147,13 @@ class Intake:
     def lose(self, held: Held) -> None:
         """End a delivery whose lease is gone: its handler is cancelled, nothing is settled."""
         running = held.task is not None and not held.task.done()
+        late_s = self._tools.clock.monotonic() - max(held.deadline, held.received)
         self._logger.warning(
-            "the lease of message %s (attempt %d) is lost%s",
+            "the lease of message %s (attempt %d) is lost%s%s",
             held.message_id,
             held.attempt,
             "; its handler is cancelled" if running else "",
+            _STOOD_STILL % late_s if late_s >= _LATE_S else "",
         )
         self._hand.finish(held, Outcome.LEASE_LOST)
         held.interrupt(Interruption.LEASE_LOST)

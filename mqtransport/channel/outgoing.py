@@ -88,9 +88,11 @@ class Packer:
         """
         if not isinstance(message, producer.Model):
             wanted, found = producer.Model.__name__, type(message).__name__
-            why = f"the producer takes {wanted}, not {found}"
+            why = f"the producer takes {wanted}, not {found}; "
             if isinstance(message, Mapping):
-                why += f"; build a {wanted} of it, or use produce(**fields)"
+                why += f"write {wanted}(**fields), or use produce(**fields)"
+            else:
+                why += "messages of another model need a producer of their own"
             self.refuse(producer.name, message_id, why)
 
     def text_of_fields(

@@ -85,6 +85,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds since the loop was made."""
         return self._now
 
+    def block(self, seconds: float) -> None:
+        """Let time pass while nothing else can run, as code does that blocks the loop."""
+        self._now += seconds
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep time from jumping while something that the loop cannot see is at work.

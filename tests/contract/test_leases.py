@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import pytest
+
 from mqtransport import Backoff, Consumer, Delivery, MQApp, Retry
 from mqtransport.broker import Broker
 from mqtransport.brokers.memory import MemoryBroker
 from mqtransport.channel import ConsumingChannel
 from mqtransport.errors import BrokerError, BrokerUnavailableError
-from mqtransport.testing import VirtualClock, run_virtual
+from mqtransport.testing import VirtualClock, VirtualLoop, run_virtual
 from mqtransport.testing.sqs_double import SQSDouble
 from tests.contract.support import Number, Numbers, check_balanced, consumer, eventually, sqs_app
 
@@ -97,7 +99,9 @@ def test_a_renewal_that_fails_is_tried_again_until_it_works() -> None:
     play(consumer(handle), script, broker=NoRenewals)
 
 
-def test_a_lost_lease_cancels_the_handler_and_nothing_is_acked() -> None:
+def test_a_lost_lease_cancels_the_handler_and_nothing_is_acked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     ended: list[str] = []
     deliveries: list[Delivery] = []
 
@@ -127,6 +131,35 @@ def test_a_lost_lease_cancels_the_handler_and_nothing_is_acked() -> None:
         assert deliveries[0].id == deliveries[1].id
 
     play(Slow(), script, broker=NoRenewals)
+    (told,) = lost_leases(caplog)
+    assert told.endswith("(attempt 1) is lost; its handler is cancelled")
+
+
+def test_a_lease_lost_while_the_loop_was_blocked_says_so_and_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runs: list[int] = []
+
+    async def handle(body: Number) -> None:
+        runs.append(body.n)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.block(33)  # as time.sleep(33) would
+
+    async def script(app: MQApp, channel: ConsumingChannel) -> None:
+        await asyncio.sleep(40)
+        # It came again, and was acked without another run, since it was done here.
+        assert (runs, channel.counts.lease_lost, channel.counts.acked) == ([1], 1, 1)
+
+    play(consumer(handle), script, lease_s=30)
+    (told,) = lost_leases(caplog)
+    assert "noticed 3 s late: the event loop was blocked" in told
+    assert "a plain def" in told
+
+
+def lost_leases(caplog: pytest.LogCaptureFixture) -> list[str]:
+    texts = [record.getMessage() for record in caplog.records]
+    return [text for text in texts if text.startswith("the lease of message")]
 
 
 def test_a_handler_beyond_max_processing_is_cancelled_which_counts_as_a_failure() -> None:

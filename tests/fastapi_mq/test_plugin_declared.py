@@ -134,6 +134,7 @@ def test_the_same_name_twice_is_refused(mq: FastMQ) -> None:
     text = refusal(lambda: mq.consumer("orders")(handle))
     assert "'orders'" in text
     assert "'Order'" in text
+    assert "name=" in text
     mq.consumer("orders", name="other")(handle)
     mq.consumer("elsewhere")(handle)
 

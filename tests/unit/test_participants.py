@@ -172,6 +172,10 @@ async def test_a_foreign_model_is_refused_at_run_time(app: MQApp) -> None:
     with pytest.raises(MessageRefusedError, match="takes Order, not Other") as caught:
         await producer.send(foreign)
     assert caught.value.outcome == "not_sent"
+    assert "a producer of their own" in str(caught.value)
+    fields: Any = {"id": 1}
+    with pytest.raises(MessageRefusedError, match=r"write Order\(\*\*fields\), or use produce"):
+        await producer.send(fields)
     results = await producer.send_many([Order(id=1), foreign, Order(id=2)])
     assert [type(one).__name__ for one in results] == ["Sent", "MessageRefusedError", "Sent"]
 

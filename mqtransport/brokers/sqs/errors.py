@@ -263,8 +263,11 @@ def _from_type(exc: Exception) -> tuple[Verdict, str]:
     if isinstance(exc, connecting):
         return _UNAVAILABLE, f"no connection ({found})"
     reason = exc.kwargs.get("error") if isinstance(exc, boto.EndpointConnectionError) else exc
-    if isinstance(reason, aiohttp.ClientConnectorError | socket.gaierror):
-        return _UNAVAILABLE, "no connection (refused, or the host is unknown)"
+    if isinstance(reason, aiohttp.ClientConnectorError):
+        to = f"{reason.host}:{reason.port}"
+        return _UNAVAILABLE, f"no connection to {to} (refused, or the host is unknown)"
+    if isinstance(reason, socket.gaierror):
+        return _UNAVAILABLE, "no connection (the host is unknown)"
     if isinstance(exc, TimeoutError | boto.ReadTimeoutError):
         return _LOST, "no answer in time"
     if isinstance(exc, boto.BotoCoreError | aiohttp.ClientError | OSError):
