@@ -195,18 +195,6 @@ def from_exception(call: Call, exc: Exception) -> BrokerError:
     return call.error(verdict, found)
 
 
-def shown_cause(exc: Exception) -> Exception | None:
-    """Return what may stand in a traceback as the cause of our error.
-
-    What aiohttp says of a proxy that refuses names the proxy's URL, with its password.
-    """
-    import aiohttp
-    from botocore.exceptions import ProxyConnectionError
-
-    reason = exc.kwargs.get("error") if isinstance(exc, ProxyConnectionError) else exc
-    return None if isinstance(reason, aiohttp.ClientHttpProxyError) else exc
-
-
 def _from_answer(call: Call, response: Mapping[str, Any]) -> BrokerError:
     error, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
     status, text = meta.get("HTTPStatusCode", 0), str(error.get("Message", ""))
@@ -220,6 +208,7 @@ def _from_answer(call: Call, response: Mapping[str, Any]) -> BrokerError:
 
 def _from_type(exc: Exception) -> tuple[Verdict, str]:
     import aiohttp
+    from aiohttp.http import HttpProcessingError
     from botocore import exceptions as boto
 
     found = f"{type(exc).__name__}"
@@ -270,7 +259,7 @@ def _from_type(exc: Exception) -> tuple[Verdict, str]:
         return _UNAVAILABLE, "no connection (the host is unknown)"
     if isinstance(exc, TimeoutError | boto.ReadTimeoutError):
         return _LOST, "no answer in time"
-    if isinstance(exc, boto.BotoCoreError | aiohttp.ClientError | OSError):
+    if isinstance(exc, boto.BotoCoreError | aiohttp.ClientError | HttpProcessingError | OSError):
         return _LOST, f"the connection broke ({found})"
     # The parser trips over replies that are JSON but not SQS's: AttributeError, TypeError...
     return _LOST, f"the answer could not be read ({found})"

@@ -18,6 +18,7 @@ MOST_STALE = 100
 SMALL_BYTES = 16 * 1024
 """What a server that refuses a request by its head reads all the same, or has in its buffers."""
 
+_ENDS = ("\r", "\n", "\0")
 _LENGTH = "content-length"
 _BY_AIOHTTP = frozenset({"host", "accept", _LENGTH})
 
@@ -107,12 +108,13 @@ class Exchange:
         """Make one request. It has no time limit of its own but for connecting.
 
         Raises:
-            ExchangeError: aiohttp is not as it was when this was written.
-            ValueError: a header holds what would end it, or the head.
+            ExchangeError: a header holds what would end it, or the head; or aiohttp is not as it
+                was when this was written.
             Exception: whatever aiohttp raises.
         """
-        if not "".join(headers.values()).isprintable():
-            raise ValueError("a header holds a control character")
+        values = "".join(headers.values())
+        if any(end in values for end in _ENDS):
+            raise ExchangeError("a header holds the end of a line")
         head = f"{self._head}{_written(headers)}{_LENGTH}: {len(body)}\r\n\r\n"
         connection, sent = await self._connect(), False
         try:
@@ -129,7 +131,11 @@ class Exchange:
             connection.close()
             raise ExchangeError(error, sent=sent) from error
         except BaseException:
-            connection.close()  # what comes yet must not answer the next request
+            # What comes yet must not answer the next request. What is unsent would keep the
+            # socket open for as long as the peer does not read.
+            if connection.transport is not None:
+                connection.transport.abort()
+            connection.close()
             raise
         refused = message.code >= 300 and len(body) > SMALL_BYTES
         # Answered before it was read, the next one would queue behind it. The transport does not

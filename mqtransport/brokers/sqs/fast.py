@@ -171,7 +171,10 @@ class FastPath:
             return await route.post(headers, io.BytesIO(body))
         if self._exchange is not None:
             try:
-                return await self._exchange.post(headers, body)
+                answer = await self._exchange.post(headers, body)
+                if "Set-Cookie" in answer.headers:
+                    self._keep_to_aiohttp("it is given cookies")
+                return answer
             except ExchangeError as error:
                 self._keep_to_aiohttp(error)
                 if error.sent:
@@ -190,11 +193,11 @@ class FastPath:
             except ExchangeError as error:
                 self._keep_to_aiohttp(error)
 
-    def _keep_to_aiohttp(self, error: ExchangeError) -> None:
+    def _keep_to_aiohttp(self, why: object) -> None:
         self._exchange = None
         if self._learns:
             self._learns = False
-            _log.info("SQS: the fast path makes its requests by aiohttp (%s)", error)
+            _log.info("SQS: the fast path makes its requests by aiohttp (%s)", why)
 
     async def _follow(
         self, session: Session, request: Any, headers: Headers, scope: Headers, keys: Keys

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mqtransport.brokers.sqs import encoding
-from mqtransport.brokers.sqs.errors import BadReplyError, Call, from_exception, shown_cause
+from mqtransport.brokers.sqs.causes import shown_cause
+from mqtransport.brokers.sqs.errors import BadReplyError, Call, from_exception
 from mqtransport.brokers.sqs.urls import QueueUrls, is_url, why_unusable
 from mqtransport.errors import (
     AccessDeniedError,

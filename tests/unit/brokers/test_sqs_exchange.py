@@ -158,9 +158,27 @@ class TestRequests:
         await ack(broker, wire)
         seen = len(wire.heads)
         for value in ("a\r\nx-evil: 1", "a\nb", "a\x00"):
-            with pytest.raises(ValueError, match="control character"):
+            with pytest.raises(ExchangeError, match="end of a line"):
                 await exchange_of(broker).post({"x-amz-security-token": value}, b"{}")
         assert len(wire.heads) == seen
+        await exchange_of(broker).post({"x-amz-security-token": "a\u00a0b"}, b"{}")
+        assert "a\u00a0b".encode() in wire.heads[-1]
+
+    async def test_where_cookies_are_set_aiohttp_makes_them(
+        self, wire: Wire, broker: SQSBroker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        await ack(broker, wire)
+        assert OURS in wire.heads[-1]
+
+        async def baking(wire: Wire, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer(headers=b"set-cookie: node=1\r\n"))
+
+        wire.how = baking
+        for _ in range(2):  # at an address without a name aiohttp keeps no cookie
+            assert await ack(broker, wire) is None
+        assert [OURS in head for head in wire.heads[-2:]] == [True, False]
+        assert caplog.text.count("it is given cookies") == 1
 
     async def test_who_traces_aiohttp_sees_all_of_them(
         self, wire: Wire, monkeypatch: pytest.MonkeyPatch
@@ -319,14 +337,7 @@ class TestAnswers:
         self, wire: Wire, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # As a gateway does that refuses a body by its head, and never reads it.
-        make_socket = client._keep_alive_socket
-
-        def small(address: tuple[Any, ...]) -> socket.socket:
-            made = make_socket(address)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-            return made
-
-        monkeypatch.setattr(client, "_keep_alive_socket", small)
+        slow_link(monkeypatch)
         async with learnt(wire, control_connections=1, timeout_s=5.0) as broker:
             wire.refusal = answer()  # says yes without a look at it
             await broker.send(wire.queue, [Outgoing("m", "x" * 500_000, {})])
@@ -334,6 +345,20 @@ class TestAnswers:
             wire.refusal = None
             assert await ack(broker, wire) is None
         assert wire.connections == 2
+
+    async def test_one_that_never_comes_leaves_no_socket_to_a_deaf_peer(
+        self, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sockets = slow_link(monkeypatch)
+        async with learnt(wire, control_connections=1, timeout_s=0.5) as broker:
+            wire.refusal = b""  # and the rest is not read
+            with pytest.raises(BrokerUnavailableError, match="no answer within") as caught:
+                await broker.send(wire.queue, [Outgoing("m", "x" * 500_000, {})])
+            assert caught.value.maybe_done
+            assert OURS in wire.heads[-1]
+            async with asyncio.timeout(10):
+                while sockets[-1].fileno() != -1:  # noqa: ASYNC110 - a matter of loop turns
+                    await asyncio.sleep(0)
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
     async def test_a_refusal_before_all_was_read_costs_the_next_request_nothing(
@@ -500,6 +525,20 @@ def fast_path_of(broker: SQSBroker) -> FastPath:
     assert clients is not None
     assert clients.control.fast is not None
     return clients.control.fast
+
+
+def slow_link(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """Let the kernel take less than a large body; return the sockets that are made."""
+    make_socket, sockets = client._keep_alive_socket, []
+
+    def small(address: tuple[Any, ...]) -> socket.socket:
+        made = make_socket(address)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        sockets.append(made)
+        return made
+
+    monkeypatch.setattr(client, "_keep_alive_socket", small)
+    return sockets
 
 
 def exchange_of(broker: SQSBroker) -> Exchange:
