@@ -332,8 +332,9 @@ class TestTransport:
                     await broker.send(queue, [Outgoing("m", "{}", {})])
             assert not elsewhere.heads
 
+    @pytest.mark.parametrize("status", [b"307 Temporary Redirect", b"308 Permanent Redirect"])
     async def test_where_endpoints_redirect_aiobotocore_goes_on_alone(
-        self, listener: Listener, caplog: pytest.LogCaptureFixture
+        self, listener: Listener, caplog: pytest.LogCaptureFixture, status: bytes
     ) -> None:
         caplog.set_level(logging.INFO, "mqtransport.brokers.sqs.fast")
         queue, message = queue_on(listener), Outgoing("m", "{}", {})
@@ -341,7 +342,7 @@ class TestTransport:
             Listener().serving() as elsewhere,
             connected(f"http://localhost:{listener.port}") as broker,
         ):
-            listener.status = b"307 Temporary Redirect"
+            listener.status = status
             listener.headers = b"location: http://localhost:%d/\r\n" % elsewhere.port
             await broker.send(queue, [message])
             lost = await asyncio.gather(
