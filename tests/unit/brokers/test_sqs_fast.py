@@ -358,6 +358,10 @@ class TestTransport:
         ]
 
 
+def test_orjson_reads_and_writes_where_it_is_installed() -> None:
+    assert (module._dumps, module._loads) == (orjson.dumps, orjson.loads)
+
+
 @pytest.mark.parametrize("library", [None, orjson], ids=["pydantic", "orjson"])
 async def test_a_message_that_a_strict_reader_refuses_takes_no_neighbour_along(
     listener: Listener, monkeypatch: pytest.MonkeyPatch, library: Any
