@@ -61,6 +61,11 @@ async def call_each_hot_verb(broker: SQSBroker, queue: str) -> None:
     await broker.receive(queue, max_messages=1, wait_s=0, lease_s=30)
 
 
+def agent_in(head: bytes) -> bytes:
+    (line,) = [one for one in head.split(b"\r\n") if one.lower().startswith(b"user-agent: ")]
+    return line.split(b": ")[1]
+
+
 def queue_on(listener: Listener, scheme: str = "http") -> str:
     return f"{scheme}://localhost:{listener.port}/000000000000/orders"
 
@@ -320,6 +325,18 @@ class TestTransport:
                 await broker.send(queue, [Outgoing("m", "{}", {})])
         assert not caught.value.maybe_done
         assert [BY_AIOBOTOCORE in head for head in listener.heads] == [True, False]
+
+    @PATHS
+    async def test_both_ways_tell_the_server_the_driver_s_own_user_agent(
+        self, listener: Listener, fast_path: bool
+    ) -> None:
+        # botocore's is rebuilt for each call, and names the system; to ours it adds its version.
+        async with connected(f"http://localhost:{listener.port}", fast_path=fast_path) as broker:
+            for _ in range(2):
+                await call_each_hot_verb(broker, queue_on(listener))
+        agents = [agent_in(head) for head in listener.heads]
+        assert [agent.split()[0] for agent in agents] == [b"mqtransport"] * 10
+        assert len(set(agents)) == 1
 
     async def test_a_signed_request_follows_no_redirect(self, listener: Listener) -> None:
         async with Listener().serving() as elsewhere:
