@@ -5,6 +5,7 @@ import random
 import shutil
 import sqlite3
 import struct
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from mqtransport.brokers.sqlite import SQLiteBroker, reserve
 from mqtransport.errors import BrokerUnavailableError, ConfigurationError, StaleReceiptError
 from tests.durability.support import QUEUE, drain, message, opened, receive, send, stored
+from tests.processes.support import clean_environment, command
 
 PAGE = 4096
 SENT = [f"m{number:03}" for number in range(200)]
@@ -326,6 +328,29 @@ async def test_every_damaged_message_is_kept(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         rows = db.execute("SELECT body FROM damaged").fetchall()
     assert rows == [("not first",), ("not second",), ("not third",)]
+
+
+@pytest.mark.process
+async def test_who_lists_a_file_is_told_of_damaged_messages_by_its_exit_status(path: Path) -> None:
+    async with opened(path) as broker:
+        await send(broker, "a", "b")
+        assert listing(path).returncode == 0
+        spoil(path, "a", b"other")
+        assert await drain(broker) == ["b"]
+    shown = listing(path)
+    assert shown.returncode == 1
+    assert "1 damaged" in shown.stdout
+
+
+def listing(path: Path) -> subprocess.CompletedProcess[str]:
+    """What ``python -m mqtransport.brokers.sqlite`` says of the file."""
+    return subprocess.run(
+        command("-m", "mqtransport.brokers.sqlite", str(path)),
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 async def test_damaged_attributes_put_the_message_aside(path: Path) -> None:
