@@ -31,6 +31,7 @@ from mqtransport import (
     findings,
     wire,
 )
+from mqtransport.brokers.sqlite import SQLiteBroker
 from mqtransport.channel import ReceiveOptions, SendOptions
 from mqtransport.message import Attribute, RawDelivery
 from mqtransport.testing.sqs_double import SQSDouble
@@ -198,6 +199,16 @@ def test_the_table_of_findings_has_each_code_at_each_severity() -> None:
     told = re.findall(r"^\| `(\w+)` \| (error|warning|info) \|", page, re.MULTILINE)
     assert sorted(told) == sorted((code, severity) for severity, code in made)
     assert len(told) == 17
+
+
+# -- sqlite.md -------------------------------------------------------------------------------
+
+
+async def test_the_reserve_for_a_full_disk_is_as_large_as_the_page_says(tmp_path: Path) -> None:
+    page = (DOCS / "sqlite.md").read_text("utf-8")
+    ((told, name),) = re.findall(r"(\d+) MiB are kept for them in `([\w.-]+)`", page)
+    async with SQLiteBroker(tmp_path / "queues.db"):
+        assert (tmp_path / name).stat().st_size == int(told) * 2**20
 
 
 # -- wire.md ---------------------------------------------------------------------------------
