@@ -212,6 +212,18 @@ async def test_a_good_send_counts_as_a_ping(broker: ScriptedBroker) -> None:
     assert broker.calls["ping"] == 0
 
 
+async def test_a_good_send_counts_as_a_ping_for_5_s(
+    broker: ScriptedBroker, clock: HandClock
+) -> None:
+    async with clocked(broker, clock) as (client, app):
+        mq_app: MQApp = app.state.mq
+        assert (await client.post("/orders")).status_code == 200
+        for now, calls in ((4.99, 0), (5.01, 1)):
+            clock.now = 1000.0 + now
+            await mq_app.ping()
+            assert broker.calls["ping"] == calls
+
+
 async def test_a_good_send_counts_no_longer_once_a_call_failed(
     broker: ScriptedBroker, clock: HandClock
 ) -> None:
