@@ -296,6 +296,19 @@ def test_a_message_delivered_too_often_is_dead_lettered_unrun() -> None:
     play(consumer(handle), script, retry=Retry(max_attempts=1), max_deliveries=3)
 
 
+def test_an_ack_waits_for_company_no_longer_than_a_tenth_of_the_lease() -> None:
+    async def handle(body: Number) -> None:
+        pass
+
+    async def script(app: MQApp, channel: ConsumingChannel) -> None:
+        await asyncio.sleep(0.19)
+        assert channel.counts.acked == 0
+        await asyncio.sleep(0.02)
+        assert channel.counts.acked == 1
+
+    play(consumer(handle), script, lease_s=2, ack_linger_s=60)
+
+
 def test_one_slot_does_not_wait_for_company_for_its_acks() -> None:
     """With nobody else running, an ack that lingers would only keep the next message out."""
     handled: list[float] = []
