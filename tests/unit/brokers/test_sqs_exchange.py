@@ -21,6 +21,7 @@ from mqtransport.brokers.sqs.exchange import Exchange, ExchangeError
 from mqtransport.brokers.sqs.fast import FastPath
 from mqtransport.errors import BrokerError, BrokerUnavailableError
 from mqtransport.message import Outgoing
+from tests.loops import LOOPS
 from tests.unit.brokers.certificates import make_certificate
 from tests.unit.brokers.listening import Listening, connected
 
@@ -83,6 +84,12 @@ class Wire(Listening):
     async def respond(self, writer: asyncio.StreamWriter) -> None:
         self.came.set()
         await self.how(self, writer)
+
+
+@pytest.fixture(scope="module", params=LOOPS)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Every claim holds on both loops: the path touches sockets, transports and TLS."""
+    return request.param
 
 
 @pytest.fixture
