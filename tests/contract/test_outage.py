@@ -86,18 +86,21 @@ async def test_a_refused_connection_is_known_as_not_sent() -> None:
     async with (
         SQSDouble() as double,
         FaultProxy(double.url) as proxy,
-        sqs_app(proxy.url, send_timeout_s=1.0) as app,
+        sqs_app(proxy.url, send_timeout_s=0.5) as app,
     ):
         double.create_queue("orders")
         channel = await app.create_producing_channel("orders")
         channel.add_producer(producer := Numbers())
         await app.start()
         proxy.refuse()
-        with pytest.raises(SendError):
-            await producer.produce(n=1)  # may have gone out on a connection kept alive
-        with pytest.raises(SendError) as caught:
-            await producer.produce(n=2)
-        assert caught.value.outcome == "not_sent"
+        outcomes = []
+        for n in range(5):
+            with pytest.raises(SendError) as caught:
+                await producer.produce(n=n)
+            outcomes.append(caught.value.outcome)
+        # The first may have gone out on a connection kept alive, and of one whose time ends in
+        # the very moment of a connect nothing is known yet.
+        assert "not_sent" in outcomes[1:]
 
 
 async def test_buffered_messages_arrive_after_the_broker_returns() -> None:

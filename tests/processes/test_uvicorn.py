@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 30.0
+SERVE = [sys.executable, "-m", "uvicorn", "served:app", "--port", "0"]
 
 APP = """
 import asyncio
@@ -83,7 +84,8 @@ class Server:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("MQ_", "WEB_", "AWS_"))}
         clean["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(folder)])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "served:app", "--port", "0", *arguments],
+            # The short form's test takes the loop that uvicorn prefers.
+            [*SERVE, "--loop", "asyncio", *arguments],
             cwd=folder,
             env={**clean, **settings},
             stdout=subprocess.PIPE,

@@ -61,7 +61,7 @@ def _show(db: sqlite3.Connection, path: Path) -> int:
         print("  ".join([*cells, row[5]]).rstrip())
     (damaged,) = db.execute("SELECT COUNT(*) FROM damaged").fetchone()
     if damaged:
-        print(f"{damaged} damaged messages were put aside (table damaged)")
+        print(f"damaged messages that were put aside (table damaged): {damaged}")
     return 1 if damaged else 0
 
 

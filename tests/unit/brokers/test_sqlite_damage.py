@@ -339,7 +339,7 @@ async def test_who_lists_a_file_is_told_of_damaged_messages_by_its_exit_status(p
         assert await drain(broker) == ["b"]
     shown = listing(path)
     assert shown.returncode == 1
-    assert "1 damaged" in shown.stdout
+    assert "(table damaged): 1\n" in shown.stdout
 
 
 def listing(path: Path) -> subprocess.CompletedProcess[str]:
