@@ -53,8 +53,9 @@ def _commit() -> str:
     commit = git("rev-parse", "--short", "HEAD")
     if not commit:
         return "no commit known"
-    measured = git("status", "--porcelain", "--", "mqtransport", "fastapi_mq", "benchmarks")
-    return f"commit {commit}" + (" with changes" if measured else "")
+    code = [f":(glob){folder}/**/*.py" for folder in ("mqtransport", "fastapi_mq", "benchmarks")]
+    changed = git("status", "--porcelain", "--", *code)
+    return f"commit {commit}" + (" with changes" if changed else "")
 
 
 def sections(folder: Path) -> dict[str, Section]:
