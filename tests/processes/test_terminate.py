@@ -32,11 +32,13 @@ async def test_sigterm_with_200_in_hand_gives_back_all_that_is_not_done(tmp_path
             worker.terminate()
             counts = await workers.ended(worker)
             await until(lambda: double.counts("jobs")[1] == 0, "nothing in flight", 1.0)
+            started, done = workers.journal.numbers("start"), workers.journal.numbers("done")
 
-        done = workers.journal.steps["done"]
-        assert (len(confirmed), len(done)) == (len(works), 50)
+        # Batches that were sent at the same time may lie in the queue in another order.
+        assert (len(confirmed), len(set(started))) == (len(works), IN_HAND)
+        assert sorted(done) == sorted(n for n in started if n % 4 == 0)
         assert double.counts("jobs") == (len(works) - len(done), 0, 0)
-        assert (counts.acked, counts.released) == (50, 150)
+        assert (counts.acked, counts.released) == (len(done), IN_HAND - len(done))
         assert counts.received == IN_HAND  # a slot that came free was not filled again
 
 
