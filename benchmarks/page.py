@@ -85,9 +85,8 @@ def _size_text(rounds: int, plan: Any) -> str:
     return text if count == usual else f"{text} of {count:,} messages, not {usual:,}"
 
 
-def text(folder: Path) -> str:
-    """Return the page, made from all measurements in the folder."""
-    found = sections(folder)
+def text(found: dict[str, Section]) -> str:
+    """Return the page with these sections."""
     parts = [INTRODUCTION.read_text("utf-8").rstrip()]
     bars = [bar for one in found.values() for bar in one.bars]
     if bars:
@@ -98,9 +97,10 @@ def text(folder: Path) -> str:
 
 def write(folder: Path) -> None:
     """Write the page and its plots from all measurements in the folder."""
+    found = sections(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "README.md").write_text(text(folder), "utf-8")
-    draw(folder, [plot for one in sections(folder).values() for plot in one.plots])
+    (folder / "README.md").write_text(text(found), "utf-8")
+    draw(folder, [plot for one in found.values() for plot in one.plots])
 
 
 def section_text(one: Section) -> str:
